@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds on one target, so that a route with everything on it fits into one
+// message to the proxy.
+const (
+	maxURLBytes        = 2048
+	maxLabels          = 32
+	maxLabelNameBytes  = 128
+	maxLabelValueBytes = 1024
+	maxParams          = 64
+	maxParamBytes      = 128
+)
+
+// Target is an HTTP endpoint to offer under a path of the proxy. The URL and
+// the credentials never leave the agent; scheme, host, port and path of the URL
+// are told to the proxy's policy.
+type Target struct {
+	// Path is the route, as "/team-a/node".
+	Path string `yaml:"path"`
+	// URL is http or https, without user information and fragment. A query in it
+	// is sent with every scrape. A comma must be written %2C in SALLYPORT_TARGETS.
+	URL string `yaml:"url"`
+	// Labels are the agent's claim, shown by the proxy's discovery.
+	Labels map[string]string `yaml:"labels"`
+	// Params names the query parameters that a scraper may give. None by default.
+	Params []string `yaml:"params"`
+	// TLS says how to verify an https target other than by the system's roots.
+	TLS *TargetTLS `yaml:"tls"`
+	// BasicAuth and Authorization are what the target asks of us; one at most.
+	BasicAuth     *BasicAuth     `yaml:"basic_auth"`
+	Authorization *Authorization `yaml:"authorization"`
+}
+
+// TargetTLS is the TLS of one https target. There is no way to skip verification.
+type TargetTLS struct {
+	CAFile     string `yaml:"ca_file"`     // PEM; empty: the system's roots
+	CertFile   string `yaml:"cert_file"`   // PEM chain to present, with KeyFile
+	KeyFile    string `yaml:"key_file"`    // PEM
+	ServerName string `yaml:"server_name"` // empty: the URL's host
+}
+
+// BasicAuth sends a user name and the password that a file holds.
+type BasicAuth struct {
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// Authorization sends the bearer token that a file holds.
+type Authorization struct {
+	CredentialsFile string `yaml:"credentials_file"`
+}
+
+// faults lists all that is wrong with t but its path. No fault repeats a URL,
+// where a careless hand may have left a password.
+func (t *Target) faults() []error {
+	var faults []error
+	u, err := parseURL(t.URL)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("url: %w", err))
+	}
+	if err := checkLabels(t.Labels); err != nil {
+		faults = append(faults, unjoin(err)...)
+	}
+	if err := checkParams(t.Params, u); err != nil {
+		faults = append(faults, unjoin(err)...)
+	}
+	if t.TLS != nil {
+		if u != nil && u.Scheme != "https" {
+			faults = append(faults, errors.New("tls: the url is not https"))
+		}
+		if (t.TLS.CertFile == "") != (t.TLS.KeyFile == "") {
+			faults = append(faults, errors.New("tls: cert_file and key_file go together"))
+		}
+		if !graphic(t.TLS.ServerName) {
+			faults = append(faults, errors.New("tls: server_name has characters that no host has"))
+		}
+	}
+	if t.BasicAuth != nil && t.Authorization != nil {
+		faults = append(faults, errors.New("basic_auth and authorization exclude each other"))
+	}
+	if b := t.BasicAuth; b != nil {
+		if b.Username == "" || strings.Contains(b.Username, ":") || !printable(b.Username) {
+			faults = append(faults, errors.New("basic_auth: username must be printable, without a colon"))
+		}
+		if b.PasswordFile == "" {
+			faults = append(faults, errors.New("basic_auth: no password_file"))
+		}
+	}
+	if a := t.Authorization; a != nil && a.CredentialsFile == "" {
+		faults = append(faults, errors.New("authorization: no credentials_file"))
+	}
+	return faults
+}
+
+// parseURL parses a target's URL strictly. Its errors do not quote the URL.
+func parseURL(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("none given")
+	}
+	if len(raw) > maxURLBytes {
+		return nil, fmt.Errorf("longer than %d bytes", maxURLBytes)
+	}
+	if !graphic(raw) {
+		return nil, errors.New("has a space or a character that is not visible ASCII")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		// url.Error quotes the whole URL, its cause may quote a part.
+		return nil, errors.New("does not parse")
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("is neither http nor https")
+	case u.User != nil:
+		return nil, errors.New("holds a user name or a password: use basic_auth in the targets file")
+	case u.Opaque != "" || u.Hostname() == "":
+		return nil, errors.New("has no host")
+	case strings.Contains(raw, "#"):
+		return nil, errors.New("has a fragment")
+	}
+	if _, err := portOf(u); err != nil {
+		return nil, err
+	}
+	if _, err := url.ParseQuery(u.RawQuery); err != nil {
+		return nil, errors.New("has a malformed query")
+	}
+	return u, nil
+}
+
+// portOf is u's port, the scheme's own where u has none.
+func portOf(u *url.URL) (uint32, error) {
+	if u.Port() == "" {
+		if strings.HasSuffix(u.Host, ":") {
+			return 0, errors.New("has an empty port")
+		}
+		if u.Scheme == "https" {
+			return 443, nil
+		}
+		return 80, nil
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || n == 0 {
+		return 0, errors.New("has a port that is not a number from 1 to 65535")
+	}
+	return uint32(n), nil
+}
+
+func checkLabels(labels map[string]string) error {
+	var faults []error
+	if len(labels) > maxLabels {
+		faults = append(faults, fmt.Errorf("labels: %d of them, at most %d", len(labels), maxLabels))
+	}
+	names := make([]string, 0, len(labels))
+	for name := range labels {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := checkLabelName(name); err != nil {
+			faults = append(faults, fmt.Errorf("labels: %q: %w", sayable(name, maxLabelNameBytes), err))
+		} else if value := labels[name]; len(value) > maxLabelValueBytes || !utf8.ValidString(value) {
+			faults = append(faults, fmt.Errorf("labels: %s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func checkLabelName(name string) error {
+	for i := range len(name) {
+		c := name[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return errors.New("does not match [a-zA-Z_][a-zA-Z0-9_]*")
+		}
+	}
+	switch {
+	case name == "":
+		return errors.New("does not match [a-zA-Z_][a-zA-Z0-9_]*")
+	case len(name) > maxLabelNameBytes:
+		return fmt.Errorf("longer than %d bytes", maxLabelNameBytes)
+	case strings.HasPrefix(name, "__"):
+		return errors.New("begins with __")
+	case name == "job" || name == "instance":
+		return errors.New("is set by Prometheus")
+	}
+	return nil
+}
+
+// checkParams refuses a parameter that the target's own URL sets: a scraper
+// could otherwise argue with the operator.
+func checkParams(params []string, u *url.URL) error {
+	var faults []error
+	if len(params) > maxParams {
+		faults = append(faults, fmt.Errorf("params: %d of them, at most %d", len(params), maxParams))
+	}
+	for i, name := range params {
+		switch {
+		case name == "" || len(name) > maxParamBytes || !printable(name):
+			faults = append(faults, fmt.Errorf("params: number %d is not a printable name of at most %d bytes", i+1, maxParamBytes))
+		case slices.Contains(params[:i], name):
+			faults = append(faults, fmt.Errorf("params: %q is given twice", name))
+		case u != nil && u.Query().Has(name):
+			faults = append(faults, fmt.Errorf("params: %q is set by the url", name))
+		}
+	}
+	return errors.Join(faults...)
+}
