@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // Bounds on one target, so that a route with everything on it fits into one
@@ -166,34 +168,15 @@ func checkLabels(labels map[string]string) error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if err := checkLabelName(name); err != nil {
-			faults = append(faults, fmt.Errorf("labels: %q: %w", sayable(name, maxLabelNameBytes), err))
+		if err := tunnelv1.CheckLabel(name); err != nil {
+			faults = append(faults, fmt.Errorf("labels: %w", err))
+		} else if len(name) > maxLabelNameBytes {
+			faults = append(faults, fmt.Errorf("labels: %.64q... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
 		} else if value := labels[name]; len(value) > maxLabelValueBytes || !utf8.ValidString(value) {
 			faults = append(faults, fmt.Errorf("labels: %s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
 		}
 	}
 	return errors.Join(faults...)
-}
-
-func checkLabelName(name string) error {
-	for i := range len(name) {
-		c := name[i]
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
-			return errors.New("does not match [a-zA-Z_][a-zA-Z0-9_]*")
-		}
-	}
-	switch {
-	case name == "":
-		return errors.New("does not match [a-zA-Z_][a-zA-Z0-9_]*")
-	case len(name) > maxLabelNameBytes:
-		return fmt.Errorf("longer than %d bytes", maxLabelNameBytes)
-	case strings.HasPrefix(name, "__"):
-		return errors.New("begins with __")
-	case name == "job" || name == "instance":
-		return errors.New("is set by Prometheus")
-	}
-	return nil
 }
 
 // checkParams refuses a parameter that the target's own URL sets: a scraper

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // Targets is what an agent offers, each under its own path.
@@ -38,9 +40,9 @@ func (t Targets) Validate() error {
 	for i := range t {
 		target := &t[i]
 		name := target.Path
-		if err := checkPath(target.Path); err != nil {
+		if err := tunnelv1.CheckPath(target.Path); err != nil {
 			name = fmt.Sprintf("target %d", i+1)
-			faults = append(faults, fmt.Errorf("%s: path: %w", name, err))
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
 		} else if seen[target.Path] {
 			faults = append(faults, fmt.Errorf("%s: given twice", name))
 		}
