@@ -1,0 +1,45 @@
+# Everything here needs Go and nothing else: the tools are pinned in go.mod and
+# come from the Go module proxy.
+
+GO        ?= go
+BENCHTIME ?= 1s
+FUZZTIME  ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint proto bench fuzz govulncheck clean
+
+help: ## print this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## put sallyport-proxy, sallyport-agent and sallyport into ./bin, linked statically
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o bin/ ./cmd/...
+
+demo: ## show the whole thing on this machine, and stay up until Ctrl-C
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o bin/ ./cmd/sallyport
+	@./bin/sallyport demo
+
+test: ## run every test under the race detector (with Debian's prometheus installed, through it too)
+	$(GO) test -race -timeout 10m ./...
+
+lint: ## check formatting, go.mod, go vet and staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+proto: ## write the Go code of the wire contract again (a test fails when it differs)
+	$(GO) run ./proto/generate .
+
+bench: ## run the benchmarks; BENCHTIME=1s, compare two runs with go tool benchstat
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m ./...
+
+fuzz: ## run each fuzz target for FUZZTIME=20s
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file _ name; do \
+		$(GO) test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+	done
+
+govulncheck: ## look for known vulnerabilities; fetches the database from vuln.go.dev, so not part of lint
+	$(GO) tool govulncheck ./...
+
+clean: ## remove ./bin
+	rm -rf bin
