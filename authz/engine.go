@@ -5,19 +5,20 @@ import (
 	"sync/atomic"
 )
 
-// Engine holds the policy in force. It is safe for concurrent use.
+// Engine holds the policy in force. It is safe for concurrent use. The zero Engine
+// has no policy, and denies.
 type Engine struct {
 	policy atomic.Pointer[Policy]
 }
 
-// NewEngine puts p in force. A nil policy denies everything.
+// NewEngine puts p in force.
 func NewEngine(p *Policy) *Engine {
 	e := new(Engine)
 	e.policy.Store(p)
 	return e
 }
 
-// Policy is the one in force.
+// Policy is the one in force, nil if there is none.
 func (e *Engine) Policy() *Policy { return e.policy.Load() }
 
 // Register decides with the policy in force. See [Policy.Register].

@@ -2,36 +2,116 @@ package authz
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"io/fs"
+	"fmt"
+	"runtime"
 	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+const (
+	defaultTimeout = 100 * time.Millisecond
+	// maxWait bounds the wait for a slot. It covers the rush of every agent after a
+	// restart, in which a denial for want of a moment would cost a route.
+	maxWait = 5 * time.Second
 )
 
 // Options bound the evaluation of a policy. The zero value has the defaults.
 type Options struct {
 	// Timeout ends an evaluation. Default 100 ms.
 	Timeout time.Duration
-	// MaxConcurrent evaluations run at once; others wait. Default: twice GOMAXPROCS.
+	// MaxConcurrent evaluations run at once; others wait for as long as their
+	// context lasts, at most 5 s. Default: twice GOMAXPROCS.
 	MaxConcurrent int
 }
 
-// Policy is a compiled folder of Rego and data. It is immutable and safe for
-// concurrent use.
-type Policy struct{ revision string }
+func (o Options) withDefaults() Options {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.MaxConcurrent <= 0 {
+		o.MaxConcurrent = 2 * runtime.GOMAXPROCS(0)
+	}
+	return o
+}
 
-// Compile reads, checks and compiles the policy in fsys.
-func Compile(ctx context.Context, fsys fs.FS, opts Options) (*Policy, error) {
-	return nil, errors.New("compiling policy: not supported")
+// Policy is a compiled folder of Rego and data. It is immutable and safe for
+// concurrent use. A nil Policy denies.
+type Policy struct {
+	revision  string
+	timeout   time.Duration
+	slots     chan struct{}
+	questions map[action]*question
 }
 
 // Revision names the policy's content: the same files have the same revision.
-func (p *Policy) Revision() string { return p.revision }
+func (p *Policy) Revision() string {
+	if p == nil {
+		return ""
+	}
+	return p.revision
+}
 
 // Register decides whether an agent may register a route.
-func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision { return Decision{} }
+func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision {
+	return p.decide(ctx, register, in.document())
+}
 
 // Scrape decides whether a scraper may scrape a route.
-func (p *Policy) Scrape(ctx context.Context, in ScrapeInput) Decision { return Decision{} }
+func (p *Policy) Scrape(ctx context.Context, in ScrapeInput) Decision {
+	return p.decide(ctx, scrape, in.document())
+}
 
 // Admin decides whether a request to the admin listener is served.
-func (p *Policy) Admin(ctx context.Context, in AdminInput) Decision { return Decision{} }
+func (p *Policy) Admin(ctx context.Context, in AdminInput) Decision {
+	return p.decide(ctx, admin, in.document())
+}
+
+func (p *Policy) decide(ctx context.Context, a action, input ast.Value) Decision {
+	d := Decision{ID: rand.Text(), Revision: p.Revision()}
+	answer, err := p.answer(ctx, a, input)
+	if err != nil {
+		d.Fault = fmt.Errorf("deciding %s: %w", a, err)
+		return d
+	}
+	d.Allow, d.Reasons, d.Limits, d.Labels = answer.allow, answer.reasons, answer.limits, answer.labels
+	return d
+}
+
+func (p *Policy) answer(ctx context.Context, a action, input ast.Value) (answer, error) {
+	if p == nil {
+		return answer{}, errors.New("no policy")
+	}
+	q := p.questions[a]
+	if q == nil {
+		return answer{}, ErrUndefined
+	}
+	if err := p.acquire(ctx); err != nil {
+		return answer{}, err
+	}
+	defer func() { <-p.slots }()
+	return q.ask(ctx, input, p.timeout)
+}
+
+func (p *Policy) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("waiting to evaluate: %w", err)
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to evaluate: %w", ctx.Err())
+	case <-timer.C:
+		return fmt.Errorf("waiting to evaluate: no turn within %s", maxWait)
+	}
+}

@@ -1,0 +1,99 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// question is one action's prepared query.
+type question struct {
+	rules []string // those that the policy has, in the order of the answer
+	// eval gives the query's value and stops, if late, once cancel is set.
+	eval func(ctx context.Context, input ast.Value, cancel topdown.Cancel) (ast.Value, error)
+}
+
+// prepare builds the query for the rules of a that c has. It asks for those alone:
+// the package may hold helpers, and evaluating them all would cost and could fail.
+// A nil question is that of a package without allow.
+func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action) (*question, error) {
+	var q question
+	var cells []string
+	for _, name := range a.rules() {
+		rules := c.GetRulesExact(a.rule(name))
+		if len(rules) == 0 {
+			continue
+		}
+		if len(rules[0].Head.Args) > 0 {
+			return nil, fmt.Errorf("%s: %s must be a rule, not a function", rules[0].Loc(), a.rule(name))
+		}
+		q.rules = append(q.rules, name)
+		cells = append(cells, fmt.Sprintf("[x | x := %s]", a.rule(name)))
+	}
+	if len(q.rules) == 0 || q.rules[0] != ruleAllow {
+		return nil, nil
+	}
+
+	prepared, err := rego.New(
+		rego.Compiler(c),
+		rego.Store(store),
+		rego.Query("["+strings.Join(cells, ", ")+"]"),
+		rego.SetRegoVersion(ast.RegoV1),
+		rego.Capabilities(capabilities()),
+		// Without this a builtin that fails is undefined, and under "not" allows.
+		rego.StrictBuiltinErrors(true),
+		rego.GenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) { return t.Value, nil }),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the query for %s: %w", a.path(), err)
+	}
+
+	q.eval = func(ctx context.Context, input ast.Value, cancel topdown.Cancel) (ast.Value, error) {
+		results, err := prepared.Eval(ctx,
+			rego.EvalParsedInput(input),
+			rego.EvalExternalCancel(cancel),
+			rego.EvalMetrics(metrics.NoOp()))
+		if err != nil {
+			return nil, err
+		}
+		if len(results) != 1 || len(results[0].Expressions) != 1 {
+			return nil, errors.New("the query gave no single result")
+		}
+		value, ok := results[0].Expressions[0].Value.(ast.Value)
+		if !ok {
+			return nil, errors.New("the query gave no value")
+		}
+		return value, nil
+	}
+	return &q, nil
+}
+
+// ask evaluates the question within timeout. Whatever goes wrong, a panic included,
+// is an error.
+func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Duration) (a answer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			a, err = answer{}, fmt.Errorf("evaluating: panic: %v", r)
+		}
+	}()
+	cancel := topdown.NewCancel()
+	timer := time.AfterFunc(timeout, cancel.Cancel)
+	defer timer.Stop()
+
+	value, err := q.eval(ctx, input, cancel)
+	switch {
+	case topdown.IsCancel(err):
+		return answer{}, fmt.Errorf("evaluating: no answer within %s", timeout)
+	case err != nil:
+		return answer{}, fmt.Errorf("evaluating: %w", err)
+	}
+	return parseAnswer(q.rules, value)
+}

@@ -1,0 +1,52 @@
+package sallyport.admin_test
+
+import data.sallyport.admin
+
+request(scraper, method, path) := {
+	"proxy": {"id": "spiffe://example.org/proxy", "trust_domain": "example.org"},
+	"scraper": scraper,
+	"request": {"method": method, "path": path},
+}
+
+spiffe(domain, segments) := {
+	"id": sprintf("spiffe://%s/%s", [domain, concat("/", segments)]),
+	"kind": "spiffe",
+	"trust_domain": domain,
+	"segments": segments,
+}
+
+dns(name) := {"id": name, "kind": "dns", "trust_domain": "", "segments": [name]}
+
+anonymous := {"id": "", "kind": "anonymous", "trust_domain": "", "segments": []}
+
+test_operators if {
+	every who in [spiffe("example.org", ["admin"]), spiffe("example.org", ["admin", "ann"]), dns("admin.example.org")] {
+		admin.allow with input as request(who, "GET", "/api/v1/routes")
+		count(admin.reasons) == 0 with input as request(who, "GET", "/api/v1/routes")
+	}
+}
+
+test_prometheus_reads_metrics if {
+	every who in [spiffe("example.org", ["prometheus"]), dns("prometheus.example.org")] {
+		admin.allow with input as request(who, "GET", "/metrics")
+		not admin.allow with input as request(who, "POST", "/metrics")
+		not admin.allow with input as request(who, "GET", "/api/v1/routes")
+	}
+}
+
+test_others_see_nothing if {
+	every who in [
+		spiffe("example.org", ["team-a", "admin"]),
+		spiffe("example.com", ["admin"]),
+		dns("administrator.example.org"),
+		anonymous,
+	] {
+		not admin.allow with input as request(who, "GET", "/metrics")
+		count(admin.reasons) == 1 with input as request(who, "GET", "/metrics")
+	}
+}
+
+test_proxy_without_a_domain if {
+	bare := object.union(request(spiffe("", ["admin"]), "GET", "/"), {"proxy": {"id": "proxy", "trust_domain": ""}})
+	not admin.allow with input as bare
+}
