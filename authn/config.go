@@ -1,0 +1,186 @@
+package authn
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+// Config says where a daemon's own key pair and its trust anchors come from:
+// three files, or the Workload API. One of the two, never both.
+type Config struct {
+	CertFile         string         `env:"TLS_CERT_FILE" help:"files mode: our certificate chain, PEM, leaf first"`
+	KeyFile          string         `env:"TLS_KEY_FILE" help:"files mode: the key of the certificate, PEM, readable by its owner (or group) only"`
+	CAFile           string         `env:"TLS_CA_FILE" help:"files mode: the trust anchors of our own trust domain, PEM"`
+	FederatedCAFiles FederatedFiles `env:"FEDERATED_CA_FILES" help:"files mode: trust-domain=file,…: anchors of other trust domains, each valid for its own domain only"`
+	// Socket keeps its standard name, without our prefix.
+	Socket       string       `env:"SPIFFE_ENDPOINT_SOCKET" noprefix:"true" help:"SPIFFE mode: the address of the Workload API, such as unix:///run/spire/agent.sock; excludes the files"`
+	SPIFFEID     spiffeid.ID  `env:"SPIFFE_ID" help:"SPIFFE mode: which SVID to use where the Workload API gives several"`
+	TrustDomains TrustDomains `env:"TRUST_DOMAINS" default:"our own" help:"trust domains accepted from peers, comma-separated"`
+
+	// AllowDemoCA lets the demo use its own CA. No variable sets it.
+	AllowDemoCA bool `env:"-"`
+}
+
+// AgentConfig is an agent's: it also names the proxy to expect.
+type AgentConfig struct {
+	Config
+	ProxyID spiffeid.ID `env:"PROXY_ID" help:"the SPIFFE ID that the proxy must prove; required in SPIFFE mode. In files mode without it the proxy's DNS name is verified"`
+}
+
+// ScrapeConfig gives the scrape side files of its own. What is empty is the
+// tunnel's.
+type ScrapeConfig struct {
+	CertFile string `env:"SCRAPE_TLS_CERT_FILE" default:"the tunnel's" help:"certificate chain of the scrape side, where Prometheus wants a DNS name"`
+	KeyFile  string `env:"SCRAPE_TLS_KEY_FILE" default:"the tunnel's" help:"its key"`
+	CAFile   string `env:"SCRAPE_TLS_CA_FILE" default:"the tunnel's" help:"trust anchors for scrapers"`
+}
+
+// Validate reports every fault at once, each naming its variable. It reads no file.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf(name+": "+format, args...))
+	}
+	files := []struct{ name, value string }{
+		{"SALLYPORT_TLS_CERT_FILE", c.CertFile}, {"SALLYPORT_TLS_KEY_FILE", c.KeyFile}, {"SALLYPORT_TLS_CA_FILE", c.CAFile},
+	}
+	var set, missing []string
+	for _, file := range files {
+		if file.value != "" {
+			set = append(set, file.name)
+		} else {
+			missing = append(missing, file.name)
+		}
+	}
+	if len(c.FederatedCAFiles) > 0 {
+		set = append(set, "SALLYPORT_FEDERATED_CA_FILES")
+	}
+	switch {
+	case c.Socket != "":
+		if len(set) > 0 {
+			fault("SPIFFE_ENDPOINT_SOCKET", "is set, and so is %s: choose the Workload API or files", strings.Join(set, ", "))
+		}
+		if err := workloadapi.ValidateAddress(c.Socket); err != nil {
+			fault("SPIFFE_ENDPOINT_SOCKET", "%v", err)
+		}
+	case len(set) == 0:
+		fault("SALLYPORT_TLS_CERT_FILE", "no identity: set it with SALLYPORT_TLS_KEY_FILE and SALLYPORT_TLS_CA_FILE, or set SPIFFE_ENDPOINT_SOCKET")
+	default:
+		for _, name := range missing {
+			fault(name, "is not set, but %s is", strings.Join(set, ", "))
+		}
+	}
+	if !c.SPIFFEID.IsZero() {
+		if _, err := SPIFFEIdentity(c.SPIFFEID); err != nil {
+			fault("SALLYPORT_SPIFFE_ID", "%v", err)
+		}
+		if c.Socket == "" {
+			fault("SALLYPORT_SPIFFE_ID", "chooses among SVIDs of the Workload API, but SPIFFE_ENDPOINT_SOCKET is not set")
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Validate reports every fault at once, each naming its variable.
+func (c AgentConfig) Validate() error {
+	faults := []error{c.Config.Validate()}
+	switch {
+	case !c.ProxyID.IsZero():
+		if _, err := SPIFFEIdentity(c.ProxyID); err != nil {
+			faults = append(faults, fmt.Errorf("SALLYPORT_PROXY_ID: %w", err))
+		}
+	case c.Socket != "":
+		faults = append(faults, errors.New("SALLYPORT_PROXY_ID: is required with SPIFFE_ENDPOINT_SOCKET"))
+	}
+	return errors.Join(faults...)
+}
+
+// Validate reports a certificate without its key, or the reverse.
+func (c ScrapeConfig) Validate() error {
+	switch {
+	case c.CertFile != "" && c.KeyFile == "":
+		return errors.New("SALLYPORT_SCRAPE_TLS_KEY_FILE: is not set, but SALLYPORT_SCRAPE_TLS_CERT_FILE is")
+	case c.CertFile == "" && c.KeyFile != "":
+		return errors.New("SALLYPORT_SCRAPE_TLS_CERT_FILE: is not set, but SALLYPORT_SCRAPE_TLS_KEY_FILE is")
+	}
+	return nil
+}
+
+// IsZero reports that the scrape side has nothing of its own.
+func (c ScrapeConfig) IsZero() bool { return c == ScrapeConfig{} }
+
+// NewSource makes the source that the configuration asks for. It validates it,
+// and in files mode reads the files once. The role is our own on the tunnel.
+func NewSource(cfg Config, role Role, log *slog.Logger) (Keeper, error) {
+	if cfg.Socket != "" {
+		return NewWorkloadAPI(cfg, role, log)
+	}
+	return NewFiles(cfg, role, log)
+}
+
+// TrustDomains are names of trust domains.
+type TrustDomains []spiffeid.TrustDomain
+
+// UnmarshalText reads "example.org,partner.example".
+func (t *TrustDomains) UnmarshalText(text []byte) error {
+	var domains TrustDomains
+	for name := range strings.SplitSeq(string(text), ",") {
+		domain, err := parseTrustDomain(strings.TrimSpace(name))
+		if err != nil {
+			return err
+		}
+		domains = append(domains, domain)
+	}
+	*t = domains
+	return nil
+}
+
+// parseTrustDomain takes a name only. The library's own parser takes any SPIFFE
+// ID and keeps its trust domain, which would hide a mistake.
+func parseTrustDomain(name string) (spiffeid.TrustDomain, error) {
+	if strings.Contains(name, ":") || len(name) > maxTrustDomain {
+		return spiffeid.TrustDomain{}, fmt.Errorf("%.64q is no name of a trust domain", name)
+	}
+	domain, err := spiffeid.TrustDomainFromString(name)
+	if err != nil {
+		return spiffeid.TrustDomain{}, fmt.Errorf("%.64q is no name of a trust domain: %w", name, err)
+	}
+	return domain, nil
+}
+
+// FederatedFile holds the anchors of one other trust domain.
+type FederatedFile struct {
+	TrustDomain spiffeid.TrustDomain
+	File        string
+}
+
+// FederatedFiles are those of all other trust domains, one file each.
+type FederatedFiles []FederatedFile
+
+// UnmarshalText reads "partner.example=/etc/partner.pem,…".
+func (f *FederatedFiles) UnmarshalText(text []byte) error {
+	var files FederatedFiles
+	seen := make(map[spiffeid.TrustDomain]bool)
+	for entry := range strings.SplitSeq(string(text), ",") {
+		name, file, ok := strings.Cut(strings.TrimSpace(entry), "=")
+		if !ok || file == "" {
+			return fmt.Errorf("%.64q is not of the form trust-domain=file", entry)
+		}
+		domain, err := parseTrustDomain(name)
+		if err != nil {
+			return err
+		}
+		if seen[domain] {
+			return fmt.Errorf("trust domain %q has two files", name)
+		}
+		seen[domain] = true
+		files = append(files, FederatedFile{TrustDomain: domain, File: file})
+	}
+	*f = files
+	return nil
+}

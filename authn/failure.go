@@ -1,0 +1,109 @@
+package authn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+)
+
+// Reason is why a handshake failed, in a word that fits a metric label.
+type Reason string
+
+// All reasons there are. ReasonOf returns no other.
+const (
+	// NoCertificate: the peer has none, and one is needed.
+	NoCertificate Reason = "no_certificate"
+	// UnknownAuthority: no anchor of the peer's trust domain signed it.
+	UnknownAuthority Reason = "unknown_authority"
+	// Expired, NotYetValid: a certificate of the chain, now.
+	Expired     Reason = "expired"
+	NotYetValid Reason = "not_yet_valid"
+	// WrongPurpose: key usages that do not allow the peer's role.
+	WrongPurpose Reason = "wrong_purpose"
+	// BadIdentity: not exactly one well-formed identity.
+	BadIdentity Reason = "bad_identity"
+	// UntrustedDomain: a trust domain that is not accepted.
+	UntrustedDomain Reason = "untrusted_domain"
+	// WrongPeer: a proved identity, but not the one that was expected.
+	WrongPeer Reason = "wrong_peer"
+	// BadChain: any other fault of the chain, such as a name constraint.
+	BadChain Reason = "bad_chain"
+	// DemoAuthority: the chain is the demo's.
+	DemoAuthority Reason = "demo_authority"
+	// NoMaterial: we have no certificate of our own, or it has expired.
+	NoMaterial Reason = "no_material"
+	// Rejected: the peer refuses us.
+	Rejected Reason = "rejected"
+	// Overload: more handshakes under way than may be, and this was the oldest.
+	Overload Reason = "overload"
+	// Timeout: no handshake in time.
+	Timeout Reason = "timeout"
+	// Protocol: not TLS, or not as we speak it.
+	Protocol Reason = "protocol"
+	// Disconnected: the peer went away before the end.
+	Disconnected Reason = "disconnected"
+)
+
+// Error is a failed handshake. Its text is for our own logs: the peer sees no
+// more than a TLS alert.
+type Error struct {
+	Reason Reason
+	cause  error
+}
+
+func (e *Error) Error() string { return e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+func fail(reason Reason, cause error) *Error { return &Error{Reason: reason, cause: cause} }
+
+// ReasonOf finds the reason of any error that a handshake returned.
+func ReasonOf(err error) Reason {
+	var own *Error
+	var alert tls.AlertError
+	var remote *net.OpError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &own):
+		return own.Reason
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &netErr) && netErr.Timeout():
+		return Timeout
+	case errors.As(err, &alert), errors.As(err, &remote) && remote.Op == "remote error":
+		return Rejected
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.As(err, &remote):
+		return Disconnected
+	// crypto/tls has no type for it.
+	case err != nil && strings.Contains(err.Error(), "didn't provide a certificate"):
+		return NoCertificate
+	default:
+		return Protocol
+	}
+}
+
+// chainReason maps what crypto/x509 says of a chain.
+func chainReason(err error) Reason {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return UnknownAuthority
+	case errors.As(err, &invalid):
+		switch invalid.Reason {
+		case x509.Expired:
+			if strings.Contains(invalid.Detail, "is before") {
+				return NotYetValid
+			}
+			return Expired
+		case x509.IncompatibleUsage:
+			return WrongPurpose
+		}
+	}
+	return BadChain
+}

@@ -1,0 +1,135 @@
+package authn
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Scrape is the source of the scrape side where that has files of its own: a key
+// pair, anchors for scrapers, or both. All else is the tunnel's.
+type Scrape struct {
+	*holder
+	tunnel Source
+	paths  filePaths
+	reload reload
+
+	// Only NewScrape and Run touch these.
+	parts scrapeParts
+	base  *Material // of the tunnel, as last seen
+}
+
+// scrapeParts are what the files say.
+type scrapeParts struct {
+	pair *tls.Certificate // nil: the tunnel's
+	own  bundle           // empty: the tunnel's
+}
+
+// NewScrape validates the configuration and reads its files once. The tunnel's
+// source need not have material yet.
+func NewScrape(tunnel Source, cfg ScrapeConfig, log *slog.Logger) (*Scrape, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Scrape{
+		holder: newHolder(nil),
+		tunnel: tunnel,
+		paths: filePaths{
+			chain: filePath{"SALLYPORT_SCRAPE_TLS_CERT_FILE", cfg.CertFile},
+			key:   filePath{"SALLYPORT_SCRAPE_TLS_KEY_FILE", cfg.KeyFile},
+			ca:    filePath{"SALLYPORT_SCRAPE_TLS_CA_FILE", cfg.CAFile},
+		},
+		reload: reload{log: log},
+	}
+	set := s.paths.read()
+	if set.err != nil {
+		return nil, set.err
+	}
+	s.follow()
+	if err := s.use(set); err != nil {
+		return nil, err
+	}
+	s.reload.good = set.sum
+	s.reload.warn(set)
+	return s, nil
+}
+
+// Run follows the files and the tunnel's source until ctx is done. It does not
+// run the latter.
+func (s *Scrape) Run(ctx context.Context) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		changed := s.tunnel.Changed()
+		s.follow()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			s.reload.look(s.paths.read(), s.use)
+		case <-changed:
+		}
+	}
+}
+
+// follow takes over what the tunnel's source has now. An expired certificate of
+// the tunnel's is no reason to stop where the scrape side has its own.
+func (s *Scrape) follow() {
+	base, err := s.tunnel.Material()
+	if err != nil {
+		s.fault(err)
+		return
+	}
+	if base == s.base {
+		return
+	}
+	s.base = base
+	if err := s.compose(s.parts); err != nil {
+		s.fault(err)
+	}
+}
+
+// use takes over a set of files, whole or not at all.
+func (s *Scrape) use(set fileSet) error {
+	var parts scrapeParts
+	var err error
+	if s.paths.chain.path != "" {
+		if parts.pair, err = set.pair(); err != nil {
+			return err
+		}
+		if err := checkOwn(parts.pair, Server, time.Now()); err != nil {
+			return fmt.Errorf("%s: %w", s.paths.chain.variable, err)
+		}
+	}
+	if s.paths.ca.path != "" {
+		if parts.own, err = set.anchors(); err != nil {
+			return err
+		}
+	}
+	if s.base != nil {
+		if err := s.compose(parts); err != nil {
+			return err
+		}
+	}
+	s.parts = parts
+	return nil
+}
+
+// compose puts the parts over the tunnel's material.
+func (s *Scrape) compose(parts scrapeParts) error {
+	a, pair := *s.base.anchors, s.base.Certificate
+	if parts.pair != nil {
+		pair = parts.pair
+	}
+	if parts.own.certs != nil {
+		a.own = parts.own
+	}
+	material, err := newMaterial(pair, Server, &a, time.Now())
+	if err != nil {
+		return fmt.Errorf("scrape side: %w", err)
+	}
+	s.set(material)
+	return nil
+}

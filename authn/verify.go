@@ -1,0 +1,248 @@
+package authn
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+// Verify judges a chain (leaf first) that a peer of the given role presented, or
+// once presented: against the anchors of this state and the clock as it is. An
+// error is an *Error. It is safe on any certificate that crypto/x509 parses.
+func (m *Material) Verify(certs []*x509.Certificate, role Role) (*Peer, error) {
+	return guard(func() (*Peer, error) { return m.verify(certs, role, time.Now()) })
+}
+
+// verifyID is Verify, and the peer must be that very workload.
+func (m *Material) verifyID(certs []*x509.Certificate, role Role, want spiffeid.ID) (*Peer, error) {
+	peer, err := m.Verify(certs, role)
+	if err != nil {
+		return nil, err
+	}
+	if expected, err := SPIFFEIdentity(want); err != nil || peer.Identity != expected {
+		return nil, fail(WrongPeer, fmt.Errorf("peer is %.128q, expected %q", peer.Identity, want))
+	}
+	return peer, nil
+}
+
+// verifyHost judges a proxy by the host name or address that was dialled. Only
+// files mode knows such a proxy. Its certificate may have other names besides.
+func (m *Material) verifyHost(certs []*x509.Certificate, host string) (*Peer, error) {
+	return guard(func() (*Peer, error) { return m.verifyName(certs, host, time.Now()) })
+}
+
+// guard turns a panic into a refusal. What runs inside parses what a stranger
+// sent, much of it in other people's code, and a panic in a handshake would end
+// every session of the process.
+func guard(verify func() (*Peer, error)) (peer *Peer, err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			peer, err = nil, fail(BadChain, fmt.Errorf("verifying a certificate panicked: %v", recovered))
+		}
+	}()
+	return verify()
+}
+
+func (m *Material) verify(certs []*x509.Certificate, role Role, now time.Time) (*Peer, error) {
+	if len(certs) == 0 {
+		return nil, fail(NoCertificate, errors.New("peer has no certificate"))
+	}
+	leaf := certs[0]
+	identity, id, err := identityOf(leaf)
+	if err != nil {
+		return nil, fail(BadIdentity, err)
+	}
+	if err := checkLeaf(leaf, role); err != nil {
+		return nil, err
+	}
+	var chains [][]*x509.Certificate
+	anchored := m.anchors.own
+	switch identity.Kind() {
+	case SPIFFE:
+		anchored = m.anchors.of(id.TrustDomain())
+		chains, err = m.chainsSPIFFE(certs, id, now)
+	case DNS:
+		chains, err = m.chainsDNS(certs, role, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.prove(identity, chains, role, anchored.source)
+}
+
+func (m *Material) chainsSPIFFE(certs []*x509.Certificate, id spiffeid.ID, now time.Time) ([][]*x509.Certificate, error) {
+	domain := id.TrustDomain()
+	if !m.anchors.accepts(domain) {
+		return nil, fail(UntrustedDomain, fmt.Errorf("trust domain %.255q is not accepted", domain.Name()))
+	}
+	if len(m.anchors.of(domain).certs) == 0 {
+		return nil, fail(UnknownAuthority, fmt.Errorf("no anchors for trust domain %.255q", domain.Name()))
+	}
+	verified, chains, err := x509svid.Verify(certs, m.anchors, x509svid.WithTime(now))
+	if err != nil {
+		return nil, fail(chainReason(err), err)
+	}
+	if verified != id {
+		return nil, fail(BadIdentity, errors.New("SPIFFE ID is ambiguous"))
+	}
+	return chains, nil
+}
+
+func (m *Material) chainsDNS(certs []*x509.Certificate, role Role, now time.Time) ([][]*x509.Certificate, error) {
+	if !m.anchors.acceptsDNS() {
+		return nil, fail(BadIdentity, errors.New("certificate has no SPIFFE ID"))
+	}
+	chains, err := certs[0].Verify(x509.VerifyOptions{
+		Roots:         m.anchors.own.pool(),
+		Intermediates: bundle{certs: certs[1:]}.pool(),
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{role.extKeyUsage()},
+	})
+	if err != nil {
+		return nil, fail(chainReason(err), fmt.Errorf("verifying certificate: %w", err))
+	}
+	return chains, nil
+}
+
+func (m *Material) verifyName(certs []*x509.Certificate, host string, now time.Time) (*Peer, error) {
+	if len(certs) == 0 {
+		return nil, fail(NoCertificate, errors.New("peer has no certificate"))
+	}
+	if err := checkLeaf(certs[0], Server); err != nil {
+		return nil, err
+	}
+	chains, err := m.chainsDNS(certs, Server, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := certs[0].VerifyHostname(host); err != nil {
+		return nil, fail(WrongPeer, err)
+	}
+	return m.prove(Identity{kind: DNS, name: host}, chains, Server, m.anchors.own.source)
+}
+
+// identityOf reads the one name that a certificate may be known by.
+func identityOf(leaf *x509.Certificate) (Identity, spiffeid.ID, error) {
+	names, err := readNames(leaf)
+	if err != nil {
+		return Identity{}, spiffeid.ID{}, err
+	}
+	switch {
+	case len(names.uris) > 1:
+		return Identity{}, spiffeid.ID{}, fmt.Errorf("certificate has %d URI names, exactly one is allowed", len(names.uris))
+	case len(names.uris) == 1:
+		return readSPIFFE(names.uris[0])
+	case len(names.dns) == 1:
+		identity, err := DNSIdentity(names.dns[0])
+		return identity, spiffeid.ID{}, err
+	case len(names.dns) > 1:
+		return Identity{}, spiffeid.ID{}, fmt.Errorf("certificate has no SPIFFE ID and %d DNS names, exactly one is allowed", len(names.dns))
+	default:
+		return Identity{}, spiffeid.ID{}, errors.New("certificate has neither a SPIFFE ID nor a DNS name")
+	}
+}
+
+func readSPIFFE(uri string) (Identity, spiffeid.ID, error) {
+	if len(uri) > maxSPIFFEID {
+		return Identity{}, spiffeid.ID{}, fmt.Errorf("URI name of %d bytes, at most %d are allowed", len(uri), maxSPIFFEID)
+	}
+	id, err := spiffeid.FromString(uri)
+	if err != nil {
+		return Identity{}, spiffeid.ID{}, fmt.Errorf("reading SPIFFE ID %.128q: %w", uri, err)
+	}
+	identity, err := SPIFFEIdentity(id)
+	return identity, id, err
+}
+
+// checkLeaf is what path building leaves out: the leaf may shake hands, in this
+// role, and sign nothing else. Where it has extended usages, its role must be
+// among them by name.
+func checkLeaf(leaf *x509.Certificate, role Role) error {
+	const signing = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	switch {
+	case leaf.IsCA || leaf.KeyUsage&signing != 0:
+		return fail(WrongPurpose, errors.New("certificate is an authority's"))
+	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return fail(WrongPurpose, errors.New("certificate lacks the key usage digitalSignature"))
+	case restrictsUsage(leaf) && !slices.Contains(leaf.ExtKeyUsage, role.extKeyUsage()):
+		return fail(WrongPurpose, fmt.Errorf("certificate lacks the extended key usage %s", role))
+	}
+	return nil
+}
+
+func restrictsUsage(cert *x509.Certificate) bool {
+	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) > 0
+}
+
+// prove picks the chain that lasts longest: an old root beside its cross-signed
+// successor must not end a session early.
+func (m *Material) prove(identity Identity, chains [][]*x509.Certificate, role Role, source string) (*Peer, error) {
+	var best *Peer
+	var last error = fail(BadChain, errors.New("no chain"))
+	for _, chain := range chains {
+		if err := m.checkChain(chain, role); err != nil {
+			last = err
+			continue
+		}
+		if end := earliestEnd(chain); best == nil || end.After(best.NotAfter) {
+			best = &Peer{Identity: identity, Chain: chain, NotAfter: end, Source: source}
+		}
+	}
+	if best == nil {
+		return nil, last
+	}
+	return best, nil
+}
+
+// checkChain holds an intermediate to the purposes it was restricted to, which
+// x509svid.Verify does not look at.
+func (m *Material) checkChain(chain []*x509.Certificate, role Role) error {
+	if !m.anchors.allowDemo && anyMarked(chain) {
+		return fail(DemoAuthority, errors.New("certificate was issued by the demo's CA"))
+	}
+	for _, cert := range chain[1:] {
+		if restrictsUsage(cert) && !slices.Contains(cert.ExtKeyUsage, role.extKeyUsage()) && !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny) {
+			return fail(WrongPurpose, fmt.Errorf("an authority in the chain may not vouch for %s", role))
+		}
+	}
+	return nil
+}
+
+func earliestEnd(chain []*x509.Certificate) time.Time {
+	end := chain[0].NotAfter
+	for _, cert := range chain[1:] {
+		if cert.NotAfter.Before(end) {
+			end = cert.NotAfter
+		}
+	}
+	return end
+}
+
+// String names the role as its extended key usage does.
+func (r Role) String() string {
+	switch r {
+	case Client:
+		return "clientAuth"
+	case Server:
+		return "serverAuth"
+	default:
+		return "none"
+	}
+}
+
+// extKeyUsage of no role is one that no certificate has.
+func (r Role) extKeyUsage() x509.ExtKeyUsage {
+	switch r {
+	case Client:
+		return x509.ExtKeyUsageClientAuth
+	case Server:
+		return x509.ExtKeyUsageServerAuth
+	default:
+		return x509.ExtKeyUsage(-1)
+	}
+}
