@@ -108,7 +108,7 @@ func (f *Files) use(set fileSet) error {
 // a time, so they are no error.
 func (f *Files) warnUnused(log *slog.Logger) {
 	for _, file := range f.paths.federated {
-		if !f.material.anchors.accepts(file.domain) {
+		if !f.held().anchors.accepts(file.domain) {
 			log.Warn("trust domain has anchors but is not accepted: SALLYPORT_TRUST_DOMAINS does not name it", "trust_domain", file.domain.Name())
 		}
 	}

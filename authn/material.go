@@ -30,7 +30,8 @@ type Source interface {
 	// Material returns the current state. The error says why there is none (yet).
 	Material() (*Material, error)
 	// Changed is closed when Material may answer otherwise than it did. Ask for
-	// the channel first and for the material after, then no change is missed.
+	// the channel first and for the material after, then no change is missed. That
+	// our own certificate expires is told by Material alone.
 	Changed() <-chan struct{}
 }
 
@@ -80,9 +81,19 @@ func (h *holder) Material() (*Material, error) {
 		return nil, h.err
 	}
 	if err := ownExpiry(h.material.Certificate, time.Now()); err != nil {
+		if h.err != nil {
+			return nil, fmt.Errorf("%w; %w", err, h.err)
+		}
 		return nil, err
 	}
 	return h.material, nil
+}
+
+// held is the material, expired or not; nil where there was none yet.
+func (h *holder) held() *Material {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.material
 }
 
 // set replaces the material.
@@ -93,7 +104,7 @@ func (h *holder) set(m *Material) {
 	h.broadcastLocked()
 }
 
-// fault says why there is no material yet. What there is stays.
+// fault says why there is no material yet, or no newer. What there is stays.
 func (h *holder) fault(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -3,15 +3,38 @@ package authn
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
-// WorkloadAPI is the source of SPIFFE mode.
+const (
+	// firstAnswer: a Workload API that is well answers a subscription at once, be
+	// it with a refusal. One that hangs is asked again.
+	firstAnswer = 10 * time.Second
+	// A subscription that held this long was a good one: start over with short
+	// delays after it.
+	settled = 5 * time.Second
+)
+
+// WorkloadAPI is the source of SPIFFE mode. It subscribes to the Workload API
+// and, whatever the API answers, subscribes again for ever: what looks final to a
+// client may be an entry that is registered a minute later.
 type WorkloadAPI struct {
 	*holder
 	cfg  Config
 	role Role
 	log  *slog.Logger
+
+	// Only Run's goroutine touches it: the cause that was logged last, "" when
+	// all is well.
+	told string
 }
 
 // NewWorkloadAPI validates the configuration. There is material once Run has
@@ -23,11 +46,112 @@ func NewWorkloadAPI(cfg Config, role Role, log *slog.Logger) (*WorkloadAPI, erro
 	if cfg.Socket == "" {
 		return nil, errors.New("SPIFFE_ENDPOINT_SOCKET: is not set")
 	}
-	return &WorkloadAPI{holder: newHolder(errors.New("the Workload API was not asked yet")), cfg: cfg, role: role, log: log}, nil
+	waiting := fmt.Errorf("waiting for the Workload API at %s", cfg.Socket)
+	return &WorkloadAPI{holder: newHolder(waiting), cfg: cfg, role: role, log: log}, nil
 }
 
-// Run subscribes, for ever.
+// Run keeps a subscription until ctx is done.
 func (w *WorkloadAPI) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	var delays backoff
+	for {
+		began := time.Now()
+		err := w.subscribe(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.tell(err)
+		if time.Since(began) >= settled {
+			delays.reset()
+		}
+		timer := time.NewTimer(delays.next())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// subscribe makes one subscription and returns why it ended. Each has a
+// connection of its own: the delays between attempts are ours alone then, and a
+// socket that was made anew is found.
+func (w *WorkloadAPI) subscribe(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	client, err := workloadapi.New(ctx,
+		workloadapi.WithAddr(w.cfg.Socket),
+		workloadapi.WithDialOptions(grpc.WithNoProxy(), grpc.WithDisableServiceConfig()))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	s := &subscription{source: w, end: cancel}
+	s.overdue = time.AfterFunc(firstAnswer, func() { cancel(errNoAnswer) })
+	defer s.overdue.Stop()
+	err = client.WatchX509Context(ctx, s)
+	switch {
+	case errors.Is(context.Cause(ctx), errNoAnswer):
+		return errNoAnswer
+	case s.err != nil:
+		return s.err
+	default:
+		return err
+	}
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", firstAnswer)
+
+// subscription is told what happens on one stream. The library's watch would try
+// again by itself after most errors; it ends at the first here.
+type subscription struct {
+	source  *WorkloadAPI
+	end     context.CancelCauseFunc
+	overdue *time.Timer
+	err     error
+}
+
+func (s *subscription) OnX509ContextUpdate(update *workloadapi.X509Context) {
+	s.overdue.Stop()
+	s.source.update(update)
+}
+
+// OnX509ContextWatchError also hears of answers that cannot be parsed: these
+// leave the stream as it is.
+func (s *subscription) OnX509ContextWatchError(err error) {
+	if _, ok := status.FromError(err); !ok && !errors.Is(err, io.EOF) {
+		s.overdue.Stop()
+		s.source.tell(err)
+		return
+	}
+	s.err = err
+	s.end(nil)
+}
+
+// tell makes a cause known: to whoever asks for material, and to the log, once
+// for as long as it stays the same.
+func (w *WorkloadAPI) tell(err error) {
+	var choice *SVIDChoiceError
+	if !errors.As(err, &choice) {
+		err = fmt.Errorf("waiting for the Workload API at %s: %s", w.cfg.Socket, causeOf(err))
+	}
+	w.fault(err)
+	if cause := err.Error(); cause != w.told {
+		w.told = cause
+		w.log.Warn("no identity from the Workload API", "cause", cause, "have_one", w.held() != nil)
+	}
+}
+
+func causeOf(err error) string {
+	s, ok := status.FromError(err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return "the stream ended"
+	case !ok:
+		return err.Error()
+	case s.Code() == codes.PermissionDenied:
+		return fmt.Sprintf("%s: %s (is this workload registered?)", s.Code(), s.Message())
+	default:
+		return fmt.Sprintf("%s: %s", s.Code(), s.Message())
+	}
 }

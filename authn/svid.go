@@ -1,0 +1,106 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+// update puts an answer of the Workload API in force, or tells why not: then what
+// there was stays.
+func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
+	current := w.held()
+	svid, err := w.choose(answer.SVIDs, current)
+	if err != nil {
+		w.tell(err)
+		return
+	}
+	material, err := w.material(svid, answer.Bundles, current)
+	if err != nil {
+		w.tell(fmt.Errorf("SVID %s: %w", svid.ID, err))
+		return
+	}
+	recovered := w.told != ""
+	w.told = ""
+	newPair := current == nil || current.Certificate != material.Certificate
+	if newPair || !current.anchors.equal(material.anchors) {
+		w.set(material)
+		w.log.Info("Workload API gave an update", "id", material.Identity.String(), "not_after", material.NotAfter(), "new_svid", newPair)
+		return
+	}
+	w.fault(nil)
+	if recovered {
+		w.log.Info("Workload API is back", "id", material.Identity.String(), "not_after", material.NotAfter())
+	}
+}
+
+// choose picks the SVID to be known by. Where several are given and none was
+// asked for, one that is in use already stays in use; at a start there is none.
+func (w *WorkloadAPI) choose(svids []*x509svid.SVID, current *Material) (*x509svid.SVID, error) {
+	var ids []string
+	for _, svid := range svids {
+		ids = append(ids, svid.ID.String())
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	want := w.cfg.SPIFFEID.String()
+	switch {
+	case want != "":
+	case len(ids) == 1:
+		want = ids[0]
+	case current != nil:
+		want = current.Identity.String()
+	}
+	var best *x509svid.SVID
+	for _, svid := range svids {
+		if svid.ID.String() == want && (best == nil || svid.Certificates[0].NotAfter.After(best.Certificates[0].NotAfter)) {
+			best = svid
+		}
+	}
+	if best == nil {
+		return nil, &SVIDChoiceError{Want: w.cfg.SPIFFEID.String(), IDs: ids}
+	}
+	return best, nil
+}
+
+func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, current *Material) (*Material, error) {
+	domain := svid.ID.TrustDomain()
+	a := &anchors{
+		domain: domain, foreign: make(map[spiffeid.TrustDomain]bundle),
+		accepted: acceptedDomains(w.cfg.TrustDomains, domain), allowDemo: w.cfg.AllowDemoCA,
+	}
+	for _, b := range bundles.Bundles() {
+		found := bundle{certs: b.X509Authorities(), source: sourceSPIFFE}
+		if b.TrustDomain() == domain {
+			a.own = found
+		} else {
+			a.foreign[b.TrustDomain()] = found
+		}
+	}
+	if len(a.own.certs) == 0 {
+		return nil, errors.New("no anchors of its trust domain")
+	}
+	pair := pairOf(svid)
+	// The same SVID comes again whenever a bundle changes. It stays the same value,
+	// so that whoever compares sees that only anchors changed.
+	if current != nil && slices.EqualFunc(current.Certificate.Certificate, pair.Certificate, bytes.Equal) {
+		pair = current.Certificate
+	}
+	return newMaterial(pair, w.role, a, time.Now())
+}
+
+func pairOf(svid *x509svid.SVID) *tls.Certificate {
+	pair := &tls.Certificate{PrivateKey: svid.PrivateKey, Leaf: svid.Certificates[0]}
+	for _, cert := range svid.Certificates {
+		pair.Certificate = append(pair.Certificate, cert.Raw)
+	}
+	return pair
+}
