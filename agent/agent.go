@@ -12,36 +12,159 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // Agent holds sessions to proxies and scrapes targets for them.
 type Agent struct {
-	cfg   Config
-	creds credentials.TransportCredentials
-	log   *slog.Logger
+	cfg     Config
+	creds   credentials.TransportCredentials
+	log     *slog.Logger
+	metrics *metrics
+	dial    dialFunc
+
+	table   *table
+	file    *targetsFile // nil without one
+	scraper *scraper
+	links   []*link
+
+	started  atomic.Bool
+	draining atomic.Bool
 }
 
-// New checks cfg and reads the targets file and the files that it names. It
-// starts nothing. creds prove the agent to each proxy and must know which proxy
-// to expect; the authority they see is the proxy's host:port.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// New checks cfg and reads the targets file and the files that it names, and
+// reports every fault at once. It starts nothing. creds prove the agent to each
+// proxy and must know which proxy to expect; the authority they see is the
+// proxy's host:port. log and reg may be nil.
 func New(cfg Config, creds credentials.TransportCredentials, log *slog.Logger, reg prometheus.Registerer) (*Agent, error) {
-	if err := cfg.Validate(); err != nil {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	faults := []error{cfg.Validate()}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = DefaultDrainTimeout
+	}
+	a := &Agent{
+		cfg: cfg, creds: creds, log: log,
+		dial:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		table: newTable(cfg.MaxConcurrentScrapes),
+	}
+	if cfg.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			faults = append(faults, fmt.Errorf("SALLYPORT_AGENT_NAME: not set, and %w", err))
+		}
+		a.cfg.Name = sayable(host, maxNameBytes)
+	}
+	faults = append(faults, a.loadTargets())
+	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, creds: creds, log: log}, nil
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	a.metrics = m
+	m.targets.Set(float64(len(a.table.load().endpoints)))
+	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, log: log}
+	for _, addr := range cfg.ProxyAddrs {
+		a.links = append(a.links, newLink(a, addr))
+	}
+	return a, nil
 }
 
+// loadTargets fills the table for the first time.
+func (a *Agent) loadTargets() error {
+	targets := a.cfg.Targets
+	if a.cfg.TargetsFile != "" {
+		a.file = &targetsFile{name: a.cfg.TargetsFile, log: a.log}
+		listed, err := a.file.first()
+		if err != nil {
+			return prefixed("SALLYPORT_TARGETS_FILE: ", err)
+		}
+		targets = slices.Concat(targets, listed)
+	}
+	if a.cfg.Targets.Validate() != nil {
+		return nil // Config.Validate has told
+	}
+	// Only a file can be at fault here: it repeats a path, or names other files.
+	_, err := a.table.replace(targets)
+	return prefixed("SALLYPORT_TARGETS_FILE: ", err)
+}
+
+// reload takes over what the targets file lists now.
+func (a *Agent) reload(listed Targets) (change, error) {
+	c, err := a.table.replace(slices.Concat(a.cfg.Targets, listed))
+	a.metrics.targets.Set(float64(len(a.table.load().endpoints)))
+	return c, err
+}
+
+var errRanAlready = errors.New("an agent runs once")
+
 // Run keeps the sessions until ctx ends. Then it drains: it takes no new scrape,
-// lets those in flight finish within Config.DrainTimeout, and returns nil.
+// lets those in flight finish within Config.DrainTimeout, and returns nil. It
+// fails only if it ran before.
 func (a *Agent) Run(ctx context.Context) error {
+	if !a.started.CompareAndSwap(false, true) {
+		return errRanAlready
+	}
+	defer a.table.close()
+	// The sessions outlive ctx, whose end is the sign to drain.
+	sessions, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+
+	var wg sync.WaitGroup
+	if a.file != nil {
+		wg.Go(func() { a.file.follow(ctx, a.reload, a.metrics.reloadFailures.Inc) })
+	}
+	for _, l := range a.links {
+		wg.Go(func() { l.keep(sessions, ctx) })
+	}
 	<-ctx.Done()
+	a.draining.Store(true)
+	defer time.AfterFunc(a.cfg.DrainTimeout, cut).Stop()
+	wg.Wait()
 	return nil
 }
 
-// Ready is nil once a proxy has welcomed the agent and answered for each of its
-// routes. Otherwise it says in one line what is missing.
-func (a *Agent) Ready() error { return nil }
+// Ready is nil while a proxy has welcomed the agent and answered for each of its
+// routes. Otherwise it says in one line what is missing at each.
+func (a *Agent) Ready() error {
+	if a.draining.Load() {
+		return errors.New("draining")
+	}
+	var missing []string
+	for _, l := range a.links {
+		reason := l.missing()
+		if reason == "" {
+			return nil
+		}
+		missing = append(missing, l.addr+": "+reason)
+	}
+	return errors.New(strings.Join(missing, "; "))
+}
+
+func (a *Agent) hello() *tunnelv1.Hello {
+	return &tunnelv1.Hello{
+		Protocol:  protocolVersion,
+		AgentName: a.cfg.Name,
+		Software:  a.cfg.Software,
+		MaxLanes:  uint32(a.cfg.MaxConcurrentScrapes),
+	}
+}

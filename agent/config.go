@@ -22,6 +22,7 @@ const (
 	maxNameBytes         = 255
 	maxConcurrentScrapes = 1024
 	maxTargets           = 10_000
+	maxResponseBytes     = 1 << 40
 )
 
 // Config is what an operator says about an agent. Who the agent is, and which
@@ -72,16 +73,12 @@ func (c *Config) Validate() error {
 	if len(c.Targets) == 0 && c.TargetsFile == "" {
 		fault("TARGETS", "no target: set this or SALLYPORT_TARGETS_FILE")
 	}
-	if err := c.Targets.Validate(); err != nil {
-		for _, err := range unjoin(err) {
-			fault("TARGETS", "%w", err)
-		}
-	}
+	faults = append(faults, prefixed("SALLYPORT_TARGETS: ", c.Targets.Validate()))
 	if n := c.MaxConcurrentScrapes; n < 1 || n > maxConcurrentScrapes {
 		fault("MAX_CONCURRENT_SCRAPES", "%d is not between 1 and %d", n, maxConcurrentScrapes)
 	}
-	if c.MaxResponseBytes < 1 {
-		fault("MAX_RESPONSE_BYTES", "%d is not positive", c.MaxResponseBytes)
+	if n := c.MaxResponseBytes; n < 1 || n > maxResponseBytes {
+		fault("MAX_RESPONSE_BYTES", "%d is not between 1 byte and 1 TiB", n)
 	}
 	if !printable(c.Software) || len(c.Software) > 64 {
 		faults = append(faults, errors.New("software is not a printable text of at most 64 bytes"))
@@ -113,8 +110,20 @@ func checkAddr(addr string) error {
 
 // unjoin takes apart what errors.Join put together.
 func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}
+}
+
+// prefixed puts prefix before each of the faults joined in err.
+func prefixed(prefix string, err error) error {
+	var faults []error
+	for _, err := range unjoin(err) {
+		faults = append(faults, fmt.Errorf("%s%w", prefix, err))
+	}
+	return errors.Join(faults...)
 }

@@ -62,37 +62,19 @@ type Authorization struct {
 	CredentialsFile string `yaml:"credentials_file"`
 }
 
-// faults lists all that is wrong with t but its path. No fault repeats a URL,
-// where a careless hand may have left a password.
-func (t *Target) faults() []error {
-	var faults []error
+// fault joins all that is wrong with t but its path. It repeats no URL, where a
+// careless hand may have left a password.
+func (t *Target) fault() error {
 	u, err := parseURL(t.URL)
-	if err != nil {
-		faults = append(faults, fmt.Errorf("url: %w", err))
-	}
-	if err := checkLabels(t.Labels); err != nil {
-		faults = append(faults, unjoin(err)...)
-	}
-	if err := checkParams(t.Params, u); err != nil {
-		faults = append(faults, unjoin(err)...)
-	}
+	faults := unjoin(prefixed("url: ", err))
+	faults = append(faults, unjoin(prefixed("labels: ", checkLabels(t.Labels)))...)
+	faults = append(faults, unjoin(prefixed("params: ", checkParams(t.Params, u)))...)
 	if t.TLS != nil {
-		if u != nil && u.Scheme != "https" {
-			faults = append(faults, errors.New("tls: the url is not https"))
-		}
-		if (t.TLS.CertFile == "") != (t.TLS.KeyFile == "") {
-			faults = append(faults, errors.New("tls: cert_file and key_file go together"))
-		}
-		if !graphic(t.TLS.ServerName) {
-			faults = append(faults, errors.New("tls: server_name has characters that no host has"))
-		}
-	}
-	if t.BasicAuth != nil && t.Authorization != nil {
-		faults = append(faults, errors.New("basic_auth and authorization exclude each other"))
+		faults = append(faults, unjoin(prefixed("tls: ", t.TLS.fault(u)))...)
 	}
 	if b := t.BasicAuth; b != nil {
 		if b.Username == "" || strings.Contains(b.Username, ":") || !printable(b.Username) {
-			faults = append(faults, errors.New("basic_auth: username must be printable, without a colon"))
+			faults = append(faults, errors.New("basic_auth: the username is not printable without a colon"))
 		}
 		if b.PasswordFile == "" {
 			faults = append(faults, errors.New("basic_auth: no password_file"))
@@ -101,7 +83,24 @@ func (t *Target) faults() []error {
 	if a := t.Authorization; a != nil && a.CredentialsFile == "" {
 		faults = append(faults, errors.New("authorization: no credentials_file"))
 	}
-	return faults
+	if t.BasicAuth != nil && t.Authorization != nil {
+		faults = append(faults, errors.New("basic_auth and authorization exclude each other"))
+	}
+	return errors.Join(faults...)
+}
+
+func (t *TargetTLS) fault(u *url.URL) error {
+	var faults []error
+	if u != nil && u.Scheme != "https" {
+		faults = append(faults, errors.New("the url is not https"))
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		faults = append(faults, errors.New("cert_file and key_file go together"))
+	}
+	if !graphic(t.ServerName) {
+		faults = append(faults, errors.New("the server_name has characters that no host has"))
+	}
+	return errors.Join(faults...)
 }
 
 // parseURL parses a target's URL strictly. Its errors do not quote the URL.
@@ -160,7 +159,7 @@ func portOf(u *url.URL) (uint32, error) {
 func checkLabels(labels map[string]string) error {
 	var faults []error
 	if len(labels) > maxLabels {
-		faults = append(faults, fmt.Errorf("labels: %d of them, at most %d", len(labels), maxLabels))
+		faults = append(faults, fmt.Errorf("%d of them, at most %d", len(labels), maxLabels))
 	}
 	names := make([]string, 0, len(labels))
 	for name := range labels {
@@ -169,11 +168,11 @@ func checkLabels(labels map[string]string) error {
 	slices.Sort(names)
 	for _, name := range names {
 		if err := tunnelv1.CheckLabel(name); err != nil {
-			faults = append(faults, fmt.Errorf("labels: %w", err))
+			faults = append(faults, err)
 		} else if len(name) > maxLabelNameBytes {
-			faults = append(faults, fmt.Errorf("labels: %.64q... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
+			faults = append(faults, fmt.Errorf("%.64q... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
 		} else if value := labels[name]; len(value) > maxLabelValueBytes || !utf8.ValidString(value) {
-			faults = append(faults, fmt.Errorf("labels: %s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
+			faults = append(faults, fmt.Errorf("%s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
 		}
 	}
 	return errors.Join(faults...)
@@ -184,16 +183,16 @@ func checkLabels(labels map[string]string) error {
 func checkParams(params []string, u *url.URL) error {
 	var faults []error
 	if len(params) > maxParams {
-		faults = append(faults, fmt.Errorf("params: %d of them, at most %d", len(params), maxParams))
+		faults = append(faults, fmt.Errorf("%d of them, at most %d", len(params), maxParams))
 	}
 	for i, name := range params {
 		switch {
 		case name == "" || len(name) > maxParamBytes || !printable(name):
-			faults = append(faults, fmt.Errorf("params: number %d is not a printable name of at most %d bytes", i+1, maxParamBytes))
+			faults = append(faults, fmt.Errorf("number %d is not a printable name of at most %d bytes", i+1, maxParamBytes))
 		case slices.Contains(params[:i], name):
-			faults = append(faults, fmt.Errorf("params: %q is given twice", name))
+			faults = append(faults, fmt.Errorf("%q is given twice", name))
 		case u != nil && u.Query().Has(name):
-			faults = append(faults, fmt.Errorf("params: %q is set by the url", name))
+			faults = append(faults, fmt.Errorf("%q is set by the url", name))
 		}
 	}
 	return errors.Join(faults...)

@@ -47,9 +47,7 @@ func (t Targets) Validate() error {
 			faults = append(faults, fmt.Errorf("%s: given twice", name))
 		}
 		seen[target.Path] = true
-		for _, err := range target.faults() {
-			faults = append(faults, fmt.Errorf("%s: %w", name, err))
-		}
+		faults = append(faults, unjoin(prefixed(name+": ", target.fault()))...)
 	}
 	return errors.Join(faults...)
 }

@@ -1,0 +1,157 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+const (
+	protocolVersion = 1
+
+	maxMessageBytes   = 64 << 10
+	maxHeaderListSize = 16 << 10
+	// What comes to an agent is small: requests and answers to registrations. The
+	// smallest window that gRPC has is enough, and a fixed one spares its probes.
+	// How much the agent may send is the proxy's to say.
+	windowBytes = 64 << 10
+
+	// A network gone silent is noticed within the sum.
+	keepaliveTime    = 15 * time.Second
+	keepaliveTimeout = 10 * time.Second
+)
+
+var errSecondDial = errors.New("the connection has ended")
+
+// connection is one TLS connection to a proxy. It dials once: gRPC's own
+// reconnects would carry lanes over to a session that never said Hello.
+type connection struct {
+	cc     *grpc.ClientConn
+	client tunnelv1.TunnelClient
+
+	mu        sync.Mutex
+	dialled   bool
+	dialErr   error
+	handshake error
+}
+
+func (a *Agent) newConnection(addr string) (*connection, error) {
+	c := &connection{}
+	cc, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: a.creds, note: c.noteHandshake}),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, a.dial, addr) }),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
+		}),
+		grpc.WithMaxHeaderListSize(maxHeaderListSize),
+		grpc.WithStaticStreamWindowSize(windowBytes),
+		grpc.WithStaticConnWindowSize(windowBytes),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes),
+		),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection: %w", err)
+	}
+	c.cc, c.client = cc, tunnelv1.NewTunnelClient(cc)
+	return c, nil
+}
+
+func (c *connection) close() { c.cc.Close() }
+
+func (c *connection) dial(ctx context.Context, dial dialFunc, addr string) (net.Conn, error) {
+	c.mu.Lock()
+	again := c.dialled
+	c.dialled = true
+	c.mu.Unlock()
+	if again {
+		return nil, errSecondDial
+	}
+	conn, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		c.mu.Lock()
+		c.dialErr = err
+		c.mu.Unlock()
+	}
+	return conn, err
+}
+
+func (c *connection) noteHandshake(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handshake = err
+}
+
+// greet begins the session.
+func (c *connection) greet(ctx context.Context, hello *tunnelv1.Hello) (tunnelv1.Tunnel_ControlClient, *tunnelv1.Welcome, error) {
+	stream, err := c.client.Control(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	msg := &tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Hello{Hello: hello}}
+	// A failed Send is io.EOF; Recv has the cause.
+	_ = stream.Send(msg)
+	answer, err := stream.Recv()
+	if err != nil {
+		return nil, nil, err
+	}
+	switch kind := answer.GetKind().(type) {
+	case *tunnelv1.ProxyMessage_Welcome:
+		return stream, kind.Welcome, nil
+	case *tunnelv1.ProxyMessage_Goodbye:
+		return nil, nil, newGoodbye(kind.Goodbye)
+	}
+	return nil, nil, errors.New("the proxy began with something other than a welcome")
+}
+
+// judge finds the cause of a session that did not begin. gRPC's own error says
+// little more than that the connection is unavailable.
+func (c *connection) judge(err error) *connectFault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.dialErr != nil:
+		return &connectFault{result: connectUnreachable, cause: c.dialErr}
+	case c.handshake != nil:
+		return &connectFault{result: connectHandshake, reason: authn.ReasonOf(c.handshake), cause: c.handshake}
+	case strings.Contains(err.Error(), "remote error: tls:"):
+		// In TLS 1.3 a client learns only after its handshake that the server
+		// refuses its certificate.
+		return &connectFault{result: connectHandshake, reason: authn.Rejected, cause: err}
+	}
+	return &connectFault{result: connectRefused, cause: err}
+}
+
+// notingCredentials keeps the handshake's error, which gRPC makes into a text.
+type notingCredentials struct {
+	credentials.TransportCredentials
+	note func(error)
+}
+
+func (n *notingCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := n.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	if err != nil {
+		n.note(err)
+	}
+	return conn, info, err
+}
+
+func (n *notingCredentials) Clone() credentials.TransportCredentials {
+	return &notingCredentials{TransportCredentials: n.TransportCredentials.Clone(), note: n.note}
+}

@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+const (
+	maxBatchRoutes = 100
+	maxBatchBytes  = 48 << 10
+	// Registrations under way: enough for thousands of routes to come back
+	// within seconds over a slow line.
+	maxBatches = 4
+	// How long a proxy may take to decide on one batch.
+	answerTimeout = 30 * time.Second
+
+	offerAgainAfter = 30 * time.Second
+	offerAgainMost  = 5 * time.Minute
+)
+
+type routeState uint8
+
+const (
+	routePending  routeState = iota // to be offered
+	routeOffered                    // waiting for an answer
+	routeAccepted                   // the session holds it
+	routeRefused                    // to be offered again later
+	routeStates
+)
+
+// String is the value of the metric's label. A pending route counts as offered.
+func (r routeState) String() string {
+	switch r {
+	case routeAccepted:
+		return "accepted"
+	case routeRefused:
+		return "refused"
+	}
+	return "offered"
+}
+
+// route is what one session knows of one path.
+type route struct {
+	endpoint *endpoint
+	state    routeState
+	batch    *batch    // of the offer under way
+	again    time.Time // refused: when to offer it again
+	refusals int       // in a row
+	verdict  string    // the last refusal as it was told
+}
+
+// batch is one Register that waits for its answer.
+type batch struct {
+	paths []string
+	sent  time.Time
+}
+
+// routeBook keeps the routes of one session. It says what to tell the proxy
+// next, and takes in its answers.
+type routeBook struct {
+	log     *slog.Logger
+	metrics *metrics
+
+	routes    map[string]*route
+	pending   []string // to offer, in order
+	withdrawn []string // to withdraw, in order
+	batches   []*batch // offered, oldest first
+	dueAgain  time.Time
+}
+
+func newRouteBook(log *slog.Logger, m *metrics) *routeBook {
+	return &routeBook{log: log, metrics: m, routes: make(map[string]*route)}
+}
+
+// want makes endpoints the routes to hold. What the proxy has heard of and is
+// gone will be withdrawn, what is new or claims something else will be offered;
+// the rest stays as it is.
+func (b *routeBook) want(endpoints map[string]*endpoint) {
+	for _, path := range slices.Sorted(maps.Keys(b.routes)) {
+		if endpoints[path] != nil {
+			continue
+		}
+		r := b.routes[path]
+		if r.state == routeOffered || r.state == routeAccepted {
+			b.withdrawn = append(b.withdrawn, path)
+		}
+		b.metrics.routes.WithLabelValues(r.state.String()).Dec()
+		delete(b.routes, path)
+	}
+	b.pending = slices.DeleteFunc(b.pending, func(path string) bool { return endpoints[path] == nil })
+	for _, path := range slices.Sorted(maps.Keys(endpoints)) {
+		e := endpoints[path]
+		r := b.routes[path]
+		if r == nil {
+			r = &route{endpoint: e}
+			b.routes[path] = r
+			b.metrics.routes.WithLabelValues(r.state.String()).Inc()
+			b.pending = append(b.pending, path)
+			continue
+		}
+		changed := !r.endpoint.claimsLike(e)
+		r.endpoint = e
+		if changed && r.state != routePending {
+			r.refusals = 0
+			b.offer(path, r)
+		}
+	}
+}
+
+// offer puts a route in the line to be offered.
+func (b *routeBook) offer(path string, r *route) {
+	b.move(r, routePending)
+	r.batch = nil
+	b.pending = append(b.pending, path)
+}
+
+func (b *routeBook) move(r *route, to routeState) {
+	b.metrics.routes.WithLabelValues(r.state.String()).Dec()
+	b.metrics.routes.WithLabelValues(to.String()).Inc()
+	r.state = to
+}
+
+// next is the next message about routes. A path that was withdrawn and is wanted
+// again is told in that order.
+func (b *routeBook) next(now time.Time) *tunnelv1.AgentMessage {
+	if len(b.withdrawn) > 0 {
+		n := min(len(b.withdrawn), maxBatchRoutes) // 100 paths of 512 bytes are not too much
+		paths := slices.Clone(b.withdrawn[:n])
+		b.withdrawn = slices.Delete(b.withdrawn, 0, n)
+		b.log.Info("routes withdrawn", "routes", len(paths))
+		return &tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Withdraw{Withdraw: &tunnelv1.Withdraw{Paths: paths}}}
+	}
+	if !b.dueAgain.IsZero() && !now.Before(b.dueAgain) {
+		b.offerAgain(now)
+	}
+	if len(b.pending) == 0 || len(b.batches) >= maxBatches {
+		return nil
+	}
+	return b.register(now)
+}
+
+func (b *routeBook) register(now time.Time) *tunnelv1.AgentMessage {
+	batch := &batch{sent: now}
+	msg := &tunnelv1.Register{}
+	size := 0
+	for len(b.pending) > 0 && len(msg.Routes) < maxBatchRoutes {
+		path := b.pending[0]
+		r := b.routes[path]
+		cost := proto.Size(r.endpoint.route) + 8 // its tag and length
+		if len(msg.Routes) > 0 && size+cost > maxBatchBytes {
+			break
+		}
+		size += cost
+		b.pending = b.pending[1:]
+		b.move(r, routeOffered)
+		r.batch = batch
+		msg.Routes = append(msg.Routes, r.endpoint.route)
+		batch.paths = append(batch.paths, path)
+	}
+	b.batches = append(b.batches, batch)
+	return &tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Register{Register: msg}}
+}
+
+// offerAgain puts the refused routes whose time has come back in the line.
+func (b *routeBook) offerAgain(now time.Time) {
+	for _, path := range slices.Sorted(maps.Keys(b.routes)) {
+		if r := b.routes[path]; r.state == routeRefused && !now.Before(r.again) {
+			b.offer(path, r)
+		}
+	}
+	b.findDue()
+}
+
+func (b *routeBook) findDue() {
+	b.dueAgain = time.Time{}
+	for _, r := range b.routes {
+		if r.state == routeRefused && (b.dueAgain.IsZero() || r.again.Before(b.dueAgain)) {
+			b.dueAgain = r.again
+		}
+	}
+}
+
+// answered takes the proxy's answers to the oldest registration under way.
+func (b *routeBook) answered(answers []*tunnelv1.RouteAnswer, now time.Time) error {
+	if len(b.batches) == 0 {
+		return protocolFault("an answer to no registration")
+	}
+	batch := b.batches[0]
+	b.batches = b.batches[1:]
+	if len(answers) != len(batch.paths) {
+		return protocolFault("a registration answered in part")
+	}
+	accepted, refused := 0, 0
+	for i, answer := range answers {
+		if answer.GetPath() != batch.paths[i] {
+			return protocolFault("a registration answered out of order")
+		}
+		r := b.routes[batch.paths[i]]
+		if r == nil || r.batch != batch {
+			continue // withdrawn or changed since
+		}
+		if answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+			b.accept(batch.paths[i], r)
+			accepted++
+		} else {
+			b.refuse(batch.paths[i], r, answer, now)
+			refused++
+		}
+	}
+	b.findDue()
+	b.log.Info("routes registered", "accepted", accepted, "refused", refused)
+	return nil
+}
+
+func (b *routeBook) accept(path string, r *route) {
+	b.move(r, routeAccepted)
+	b.log.Debug("route accepted", "route", path)
+	r.refusals, r.verdict, r.batch = 0, "", nil
+}
+
+// refuse has the route offered again later, for a policy may change, and tells
+// the operator unless it is old news.
+func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, now time.Time) {
+	b.move(r, routeRefused)
+	r.batch = nil
+	wait := min(offerAgainAfter<<min(r.refusals, 10), offerAgainMost)
+	r.refusals++
+	r.again = now.Add(wait + rand.N(wait/4))
+
+	code, reasons := answer.GetCode().String(), sayableReasons(answer.GetReasons())
+	tell := b.log.Warn
+	if verdict := code + ": " + reasons; verdict != r.verdict {
+		r.verdict = verdict
+	} else {
+		tell = b.log.Debug
+	}
+	tell("route refused, will be offered again", "route", path, "code", code, "reasons", reasons,
+		"decision", sayable(answer.GetDecisionId(), 64), "after", r.again.Sub(now).Round(time.Second))
+}
+
+// revoked takes in what the proxy took away. A path that it does not hold means
+// nothing; for one that is being offered, the answer is still to come.
+func (b *routeBook) revoked(answers []*tunnelv1.RouteAnswer, now time.Time) {
+	for _, answer := range answers {
+		if r := b.routes[answer.GetPath()]; r != nil && r.state == routeAccepted {
+			b.refuse(r.endpoint.target.Path, r, answer, now)
+		}
+	}
+	b.findDue()
+}
+
+// settled says whether each route has its answer.
+func (b *routeBook) settled() bool { return len(b.pending) == 0 && len(b.batches) == 0 }
+
+// overdue says whether the proxy owes an answer for too long.
+func (b *routeBook) overdue(now time.Time) bool {
+	return len(b.batches) > 0 && now.Sub(b.batches[0].sent) > answerTimeout
+}
+
+// due is when something is to be done without any message, zero for never.
+func (b *routeBook) due() time.Time {
+	due := b.dueAgain
+	if len(b.batches) > 0 {
+		if late := b.batches[0].sent.Add(answerTimeout + 1); due.IsZero() || late.Before(due) {
+			due = late
+		}
+	}
+	return due
+}
+
+// forget takes the routes out of the metrics when the session is over.
+func (b *routeBook) forget() {
+	for _, r := range b.routes {
+		b.metrics.routes.WithLabelValues(r.state.String()).Dec()
+	}
+	b.routes = nil
+}
+
+// sayableReasons makes one bounded line of a proxy's reasons.
+func sayableReasons(reasons []string) string {
+	const most = 8
+	said := make([]string, 0, most)
+	for _, reason := range reasons[:min(len(reasons), most)] {
+		said = append(said, sayable(reason, 200))
+	}
+	return strings.Join(said, "; ")
+}

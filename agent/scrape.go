@@ -1,0 +1,259 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+const (
+	// maxScrapeTime bounds what a proxy may ask for, in case it asks for days.
+	maxScrapeTime = time.Hour
+	// The agent gives up this much before the proxy does, or a twentieth of the
+	// time if that is less, so that "the target timed out" still arrives.
+	maxMargin = 250 * time.Millisecond
+
+	maxHeaderBytes = 2048
+	maxQueryBytes  = 8 << 10
+)
+
+// scraper answers scrape requests from the targets in its table.
+type scraper struct {
+	table    *table
+	maxBytes int64
+	metrics  *metrics
+	log      *slog.Logger
+}
+
+// scrape answers req through out. ctx is cancelled when the proxy cancels or the
+// lane ends; the deadline is req's. The error says that the lane is broken.
+func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *reply) error {
+	begun := time.Now()
+	timeout := scrapeTime(req.GetTimeoutMs())
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	e := s.table.load().endpoints[req.GetPath()]
+	var end ending
+	var status int
+	var rest []byte
+	buf := chunks.Get().(*[chunkBytes]byte)
+	defer chunks.Put(buf)
+	if e == nil {
+		end = ending{code: tunnelv1.End_NOT_FOUND, reason: "the agent has no such route"}
+	} else {
+		status, rest, end = s.pass(ctx, begun, e, req, out, buf)
+		e.health.note(s.log, e.target.Path, end)
+	}
+	s.metrics.scraped(end, status, time.Since(begun))
+	return out.end(end, rest)
+}
+
+// scrapeTime is how long a scrape may take of what the proxy is ready to wait.
+func scrapeTime(ms uint32) time.Duration {
+	whole := min(time.Duration(ms)*time.Millisecond, maxScrapeTime)
+	return whole - min(whole/20, maxMargin)
+}
+
+// pass does the request and passes the answer to out, all but the rest, which
+// the caller sends with the end.
+func (s *scraper) pass(ctx context.Context, begun time.Time, e *endpoint, req *tunnelv1.ScrapeRequest,
+	out *reply, buf *[chunkBytes]byte) (status int, rest []byte, end ending) {
+	request, end := newRequest(ctx, e, req)
+	if request == nil {
+		return 0, nil, end
+	}
+	resp, err := e.transport.RoundTrip(request)
+	if err != nil {
+		return 0, nil, endingOf(ctx, begun, err)
+	}
+	defer resp.Body.Close()
+
+	limit := s.maxBytes
+	if wish := req.GetMaxBodyBytes(); wish > 0 && wish < uint64(limit) {
+		limit = int64(wish)
+	}
+	if resp.ContentLength > limit {
+		return resp.StatusCode, nil, tooLarge(limit)
+	}
+	head, end := newHead(resp, req.GetAcceptEncoding())
+	if head == nil {
+		return resp.StatusCode, nil, end
+	}
+	out.head = head
+	squeeze := plainCoding(head.ContentEncoding) && takesCoding(req.GetAcceptEncoding(), "gzip")
+	rest, err = copyBody(out, &capped{src: resp.Body, left: limit}, buf, squeeze)
+	switch {
+	case err == nil:
+		return resp.StatusCode, rest, complete
+	case out.err != nil:
+		// The lane broke, which says nothing about the target.
+		return resp.StatusCode, nil, ending{code: tunnelv1.End_CANCELLED}
+	case errors.Is(err, errTooLarge):
+		return resp.StatusCode, nil, tooLarge(limit)
+	}
+	return resp.StatusCode, nil, endingOf(ctx, begun, err)
+}
+
+// copyBody sends all of src but the rest that it returns, compressed if squeeze
+// and if it is worth it.
+func copyBody(out *reply, src io.Reader, buf *[chunkBytes]byte, squeeze bool) (rest []byte, err error) {
+	n, err := fill(src, buf[:])
+	if squeeze && n >= minSqueeze {
+		out.head.ContentEncoding = "gzip"
+		return nil, squeezeBody(out, src, buf, n, err)
+	}
+	for err == nil {
+		if err := out.flush(buf[:n], nil); err != nil {
+			return nil, err
+		}
+		n, err = fill(src, buf[:])
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	return buf[:n], nil
+}
+
+// newRequest makes the GET for the target: its own URL, the scraper's allowed
+// parameters, the headers of the wire contract, the target's credential. A nil
+// request comes with the reason.
+func newRequest(ctx context.Context, e *endpoint, req *tunnelv1.ScrapeRequest) (*http.Request, ending) {
+	u := e.url
+	if len(req.GetQuery()) > 0 {
+		query, err := addQuery(e, req.GetQuery())
+		if err != nil {
+			return nil, badRequest(err.Error())
+		}
+		own := *u
+		own.RawQuery = query
+		u = &own
+	}
+	authorization, err := e.credential.header()
+	if err != nil {
+		return nil, ending{
+			code:   tunnelv1.End_UNREACHABLE,
+			reason: "the agent cannot read the target's credential",
+			cause:  err,
+		}
+	}
+	deadline, _ := ctx.Deadline()
+	left := max(0, time.Until(deadline)).Seconds()
+	header := http.Header{
+		"X-Prometheus-Scrape-Timeout-Seconds": {strconv.FormatFloat(left, 'f', 3, 64)},
+		// Present but empty keeps net/http from putting in its own.
+		"User-Agent": {passableHeader(req.GetUserAgent())},
+	}
+	if accept := passableHeader(req.GetAccept()); accept != "" {
+		header["Accept"] = []string{accept}
+	}
+	if coding := passableHeader(req.GetAcceptEncoding()); coding != "" {
+		header["Accept-Encoding"] = []string{coding}
+	}
+	if authorization != "" {
+		header["Authorization"] = []string{authorization}
+	}
+	request := &http.Request{
+		Method: http.MethodGet, URL: u, Host: u.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	return request.WithContext(ctx), ending{}
+}
+
+// addQuery appends params to the query of the target's own URL.
+func addQuery(e *endpoint, params []*tunnelv1.Param) (string, error) {
+	var query strings.Builder
+	query.WriteString(e.url.RawQuery)
+	for _, p := range params {
+		if !e.takes(p.GetName()) {
+			return "", fmt.Errorf("the target does not take the query parameter %q", sayable(p.GetName(), 64))
+		}
+		if query.Len() > 0 {
+			query.WriteByte('&')
+		}
+		query.WriteString(url.QueryEscape(p.GetName()))
+		query.WriteByte('=')
+		query.WriteString(url.QueryEscape(p.GetValue()))
+		if query.Len() > maxQueryBytes {
+			return "", fmt.Errorf("the query is longer than %d bytes", maxQueryBytes)
+		}
+	}
+	return query.String(), nil
+}
+
+// passableHeader is value if it can be a header's as it is, otherwise "".
+func passableHeader(value string) string {
+	if len(value) > maxHeaderBytes {
+		return ""
+	}
+	for i := range len(value) {
+		if value[i] < ' ' || value[i] > '~' {
+			return ""
+		}
+	}
+	return value
+}
+
+// newHead judges the head of the target's answer. A nil one comes with the reason.
+func newHead(resp *http.Response, acceptEncoding string) (*tunnelv1.Head, ending) {
+	status := resp.StatusCode
+	contentType := resp.Header.Get("Content-Type")
+	contentEncoding := resp.Header.Get("Content-Encoding")
+	switch {
+	case status >= 300 && status < 400:
+		return nil, rejected(fmt.Sprintf("redirected (status %d)", status))
+	case status < 200 || status > 599:
+		return nil, rejected(fmt.Sprintf("answered with status %d", status))
+	case passableHeader(contentType) != contentType:
+		return nil, rejected("the answer's Content-Type is malformed")
+	case status == http.StatusOK && !metricsType(contentType):
+		return nil, rejected("answered with " + sayable(contentType, 64) + ", which is no metrics")
+	case contentEncoding != "" && !passableCoding(contentEncoding, acceptEncoding):
+		return nil, rejected("the answer is compressed in a way that the scraper does not take")
+	}
+	return &tunnelv1.Head{
+		Status:          uint32(status),
+		ContentType:     contentType,
+		ContentEncoding: contentEncoding,
+	}, ending{}
+}
+
+// health remembers how the last scrape of a target ended, so that the log tells
+// a change and not each failure.
+type health struct{ last atomic.Int32 }
+
+func (h *health) note(log *slog.Logger, path string, end ending) {
+	switch end.code {
+	case tunnelv1.End_CANCELLED, tunnelv1.End_BAD_REQUEST:
+		return // the scraper's doing, says nothing about the target
+	}
+	before := tunnelv1.End_Code(h.last.Swap(int32(end.code)))
+	if before == end.code {
+		return
+	}
+	if end.code != tunnelv1.End_COMPLETE {
+		log.Warn("scraping a target fails", "route", path, "code", end.code.String(),
+			"reason", end.reason, "err", sayableError(end.cause))
+	} else if before != tunnelv1.End_CODE_UNSPECIFIED {
+		log.Info("scraping a target works again", "route", path)
+	}
+}
+
+// sayableError is an error's text made fit for a log line: net/http quotes what
+// a target sent.
+func sayableError(err error) string {
+	if err == nil {
+		return ""
+	}
+	return sayable(err.Error(), 500)
+}
