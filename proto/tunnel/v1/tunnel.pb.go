@@ -1275,7 +1275,8 @@ type ScrapeRequest struct {
 	Accept         string   `protobuf:"bytes,3,opt,name=accept,proto3" json:"accept,omitempty"`
 	AcceptEncoding string   `protobuf:"bytes,4,opt,name=accept_encoding,json=acceptEncoding,proto3" json:"accept_encoding,omitempty"`
 	UserAgent      string   `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	// Milliseconds from now until the proxy stops waiting for the agent.
+	// Milliseconds from now within which the agent should have sent its End. The
+	// proxy waits a little longer.
 	TimeoutMs uint32 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	// The largest body, as the target sends it, that is worth sending.
 	MaxBodyBytes  uint64 `protobuf:"varint,7,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`

@@ -1,0 +1,280 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+var (
+	// errUnsent means that the lane had ended before the agent can have answered
+	// anything: another lane may be tried.
+	errUnsent = errors.New("the lane had ended")
+	// errHungUp means that the scraper takes no more.
+	errHungUp = errors.New("the scraper hung up or stalled")
+	// errContract means that the agent broke the wire contract.
+	errContract = errors.New("the agent broke the wire contract")
+)
+
+// exchange is one scrape on one borrowed lane.
+type exchange struct {
+	scrapes
+	w      http.ResponseWriter
+	ctx    context.Context
+	hangUp context.CancelCauseFunc
+	lane   *lane
+
+	outcome Outcome
+	// reusable: the agent has said its End and hears nothing more of this
+	// scrape, so that the lane may carry another.
+	reusable bool
+	headSent bool
+	body     int64 // bytes so far
+}
+
+// run carries the scrape. Where it ends before a head, run has answered with
+// the failure that it returns; errUnsent alone leaves the answer open.
+func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
+	if err := e.lane.start(request); err != nil {
+		return errUnsent
+	}
+	settle := e.watch()
+	ended, err := e.receive()
+	e.reusable = settle() && ended
+	switch {
+	case err == nil || errors.Is(err, errUnsent):
+		return err
+	case e.headSent:
+		e.outcome = Truncated
+		if errors.Is(err, errHungUp) {
+			e.outcome = Cancelled
+		}
+		return err
+	}
+	f := e.explain(err)
+	e.outcome = f.outcome
+	if f.outcome != Cancelled {
+		_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(stallTimeout))
+		f.write(e.w)
+	}
+	return f
+}
+
+// watch tells the agent when the scraper hangs up, and ends the lane when the
+// time is up: the agent, whose time is shorter, has then failed to answer. The
+// returned function ends the watch; false: the lane is not to be used again.
+func (e *exchange) watch() (settle func() bool) {
+	var grace *time.Timer
+	done := make(chan struct{})
+	stop := context.AfterFunc(e.ctx, func() {
+		defer close(done)
+		if errors.Is(context.Cause(e.ctx), errDeadline) {
+			e.lane.close()
+			return
+		}
+		grace = time.AfterFunc(cancelGrace, e.lane.close)
+		e.lane.cancel()
+	})
+	return func() bool {
+		if stop() {
+			return true
+		}
+		// What was sent after the agent's End would meet the next scrape.
+		<-done
+		return grace != nil && grace.Stop()
+	}
+}
+
+// receive takes the agent's messages until its End (ended), writing them out as
+// they come. After an error of its own making it reads on, so that the lane is
+// clean for the next scrape.
+func (e *exchange) receive() (ended bool, err error) {
+	var reply tunnelv1.LaneReply
+	for first := true; ; first = false {
+		if recvErr := e.lane.stream.RecvMsg(&reply); recvErr != nil {
+			return false, errors.Join(err, e.broken(recvErr, first))
+		}
+		if err == nil {
+			if err = e.pass(&reply, first); errors.Is(err, errContract) {
+				return false, err
+			} else if err != nil {
+				e.hangUp(errHungUp)
+			}
+		}
+		if end := reply.GetEnd(); end != nil {
+			return true, err
+		}
+	}
+}
+
+// broken explains a lane that ended in the middle.
+func (e *exchange) broken(err error, first bool) error {
+	switch cause := context.Cause(e.ctx); {
+	case errors.Is(cause, errDeadline):
+		return errDeadline
+	case cause != nil:
+		return errHungUp
+	case first && errors.Is(err, io.EOF):
+		return errUnsent
+	}
+	return fmt.Errorf("receiving from agent: %w", err)
+}
+
+// endError is an End that is not COMPLETE.
+type endError struct {
+	code   tunnelv1.End_Code
+	reason string
+}
+
+func (e *endError) Error() string { return e.reason }
+
+// pass writes one message of the agent to the scraper.
+func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
+	head, end := reply.GetHead(), reply.GetEnd()
+	if first != (head != nil) && !(first && end != nil && len(reply.GetBody()) == 0) {
+		return errContract
+	}
+	if head == nil && first {
+		if end.GetCode() == tunnelv1.End_COMPLETE {
+			return errContract
+		}
+		return e.endOf(end)
+	}
+	e.body += int64(len(reply.GetBody()))
+	if e.body > int64(e.cfg.MaxResponse) {
+		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the proxy's limit"}
+	}
+	whole := end.GetCode() == tunnelv1.End_COMPLETE
+	if head != nil {
+		if err := e.writeHead(head, whole, len(reply.GetBody())); err != nil {
+			return err
+		}
+	}
+	if err := e.writeBody(reply.GetBody()); err != nil {
+		return err
+	}
+	if end != nil && !whole {
+		return e.endOf(end)
+	}
+	return nil
+}
+
+// endOf is the error of an End that is not COMPLETE.
+func (e *exchange) endOf(end *tunnelv1.End) error {
+	if end.GetCode() == tunnelv1.End_CANCELLED && e.ctx.Err() != nil {
+		return errHungUp
+	}
+	return &endError{code: end.GetCode(), reason: oneLine(end.GetReason())}
+}
+
+// writeHead sends the target's status and the two headers that say what the body
+// is, verbatim. The length is known only of a body that came whole.
+func (e *exchange) writeHead(head *tunnelv1.Head, whole bool, length int) error {
+	status := int(head.GetStatus())
+	if status < 200 || status > 599 || status/100 == 3 ||
+		len(head.GetContentType()) > maxHeader || !printable(head.GetContentType()) ||
+		len(head.GetContentEncoding()) > maxHeader || !printable(head.GetContentEncoding()) {
+		return errContract
+	}
+	if err := http.NewResponseController(e.w).SetWriteDeadline(e.writeDeadline()); err != nil {
+		return errors.Join(errHungUp, err)
+	}
+	h := e.w.Header()
+	// A nil value keeps net/http from guessing a type that the target did not send.
+	h["Content-Type"] = nil
+	if head.GetContentType() != "" {
+		h["Content-Type"] = []string{head.GetContentType()}
+	}
+	if head.GetContentEncoding() != "" {
+		h["Content-Encoding"] = []string{head.GetContentEncoding()}
+	}
+	e.outcome = OK
+	if status != http.StatusOK {
+		e.outcome = TargetStatus
+		h["Sallyport-Outcome"] = []string{string(TargetStatus)}
+	}
+	if whole && status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.Itoa(length)}
+	}
+	e.w.WriteHeader(status)
+	e.headSent = true
+	return nil
+}
+
+func (e *exchange) writeBody(body []byte) error {
+	if len(body) == 0 {
+		return nil
+	}
+	if e.body > int64(len(body)) {
+		if err := http.NewResponseController(e.w).SetWriteDeadline(e.writeDeadline()); err != nil {
+			return errors.Join(errHungUp, err)
+		}
+	}
+	n, err := e.w.Write(body)
+	e.metrics.bytes.Add(float64(n))
+	if err != nil {
+		return errors.Join(errHungUp, err)
+	}
+	return nil
+}
+
+// writeDeadline moves with each chunk, but not beyond the scrape's time.
+func (e *exchange) writeDeadline() time.Time {
+	stalled := time.Now().Add(stallTimeout)
+	if deadline, ok := e.ctx.Deadline(); ok && deadline.Before(stalled) {
+		return deadline
+	}
+	return stalled
+}
+
+// explain turns what ended a scrape before its head into an answer.
+func (e *exchange) explain(err error) *failure {
+	var end *endError
+	switch {
+	case errors.Is(err, errHungUp):
+		return &failure{outcome: Cancelled, text: "the scraper hung up", cause: err}
+	case errors.Is(err, errDeadline):
+		return &failure{outcome: AgentTimeout, text: "the agent did not answer in time"}
+	case errors.As(err, &end):
+		outcome, ok := endOutcomes[end.code]
+		if !ok {
+			return &failure{outcome: AgentGone, text: "the agent dropped the scrape", cause: err}
+		}
+		return &failure{outcome: outcome, text: words[outcome] + ": " + end.reason}
+	}
+	return &failure{outcome: AgentGone, text: "the agent's session broke", cause: err}
+}
+
+// words begins the line of a failure that the agent reported.
+var words = map[Outcome]string{
+	BadRequest:        "the target does not take this query",
+	AgentGone:         "the agent no longer has this route",
+	TargetUnreachable: "the target is unreachable",
+	TargetRejected:    "the target was rejected",
+	TooLarge:          "the body is too large",
+	TargetTimeout:     "the target did not answer in time",
+	Busy:              "the agent is busy",
+}
+
+// oneLine makes one bounded line of what a peer says.
+func oneLine(s string) string {
+	if len(s) > maxReason {
+		s = s[:maxReason]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// maxReason bounds what a peer may say of a failure, in bytes.
+const maxReason = 200

@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+// Policy decides. A zero Decision denies. Both methods must be safe for
+// concurrent use; *authz.Engine is one.
+type Policy interface {
+	Register(context.Context, authz.RegisterInput) authz.Decision
+	Scrape(context.Context, authz.ScrapeInput) authz.Decision
+}
+
+// Parts are what a proxy is made of besides its configuration. All are needed.
+type Parts struct {
+	Policy Policy
+	// Self is the proxy as the policy sees it, now.
+	Self func() authz.ProxyInput
+	Log  *slog.Logger
+	// Metrics takes the proxy's own metrics.
+	Metrics prometheus.Registerer
+	// Software is this release, for display to agents.
+	Software string
+}
+
+// Proxy admits sessions, owns routes and serves scrapes.
+type Proxy struct {
+	cfg      Config
+	policy   Policy
+	self     func() authz.ProxyInput
+	log      *slog.Logger
+	software string
+
+	sessions *sessions
+	routes   *table
+	flights  *flights
+	metrics  *metrics
+}
+
+// New makes a proxy that does nothing yet. The error names every fault of cfg.
+func New(cfg Config, parts Parts) (*Proxy, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		cfg: cfg, policy: parts.Policy, self: parts.Self, log: parts.Log, software: parts.Software,
+		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
+		routes:   newTable(cfg.MaxRoutesPerSession),
+		flights:  newFlights(),
+	}
+	var err error
+	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	return p, nil
+}
+
+// Run serves agents and scrapers until ctx ends. Then it drains: scrapes in
+// flight end, new ones are told 503, agents are told goodbye. It closes both
+// listeners. nil: a clean stop. The listeners' type keeps anything from being
+// served that has not shaken hands: see authn.ListenTunnel, authn.ListenHTTPS.
+func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
+	agents := newTunnelServer(&tunnel{Proxy: p})
+	scrapers := p.newScrapeServer()
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := agents.Serve(agentListener); err != nil {
+			return fmt.Errorf("serving agents: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		err := scrapers.Serve(scrapeListener)
+		if !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving scrapers: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		p.sweep(running)
+		return nil
+	})
+	group.Go(func() error {
+		<-running.Done()
+		p.drain(context.WithoutCancel(ctx), scrapers)
+		// Agents hang up when they have read their goodbye, or are cut off.
+		agents.GracefulStop()
+		return nil
+	})
+	return group.Wait()
+}
+
+// Ready reports why the proxy takes no scrapes, nil if it does.
+func (p *Proxy) Ready() error {
+	if p.flights.closed() {
+		return errors.New("the proxy is stopping")
+	}
+	return nil
+}
+
+// sweep closes lanes that idle and forgets routes that are long gone.
+func (p *Proxy) sweep(ctx context.Context) {
+	const every, idle = 15 * time.Second, 30 * time.Second
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			p.routes.prune(now.Add(-p.cfg.Retention))
+			for _, s := range p.sessions.all() {
+				s.lanes.trim(now.Add(-idle))
+			}
+		}
+	}
+}
+
+// drain lets scrapes in flight end while the listener still tells new ones to go
+// elsewhere, then says goodbye to the agents.
+func (p *Proxy) drain(ctx context.Context, scrapers *http.Server) {
+	p.log.Info("draining")
+	patience, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	select {
+	case <-p.flights.close():
+	case <-patience.Done():
+		p.log.Warn("scrapes in flight are cut off: they took too long")
+	}
+	for _, s := range p.sessions.close() {
+		p.end(s, refuse(tunnelv1.Goodbye_SHUTDOWN, "the proxy is stopping"))
+	}
+	if err := scrapers.Shutdown(patience); err != nil {
+		_ = scrapers.Close()
+	}
+}
+
+// lanes counts the lanes of all sessions.
+func (p *Proxy) lanes() (idle, lent int) {
+	for _, s := range p.sessions.all() {
+		i, l := s.lanes.size()
+		idle, lent = idle+i, lent+l
+	}
+	return idle, lent
+}

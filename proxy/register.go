@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-951114d4/sallyport/authz"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+// Bounds of one route's claims.
+const (
+	maxLabels     = 32
+	maxLabelValue = 1024
+	maxTarget     = 2048
+)
+
+// register answers an agent's offer, each route on its own.
+func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
+	answers := make([]*tunnelv1.RouteAnswer, len(routes))
+	for i, r := range routes {
+		answers[i] = t.registerOne(ctx, s, r)
+		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
+	}
+	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
+		Registered: &tunnelv1.Registered{Answers: answers},
+	}})
+}
+
+func (t *tunnel) registerOne(ctx context.Context, s *session, r *tunnelv1.Route) *tunnelv1.RouteAnswer {
+	path := r.GetPath()
+	if err := checkRoute(r); err != nil {
+		if len(path) > tunnelv1.MaxPath {
+			path = path[:tunnelv1.MaxPath]
+		}
+		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
+	}
+	decision := t.decideRegister(ctx, s, r)
+	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: decision.ID, Code: tunnelv1.RouteAnswer_ACCEPTED}
+	if !decision.Allow {
+		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, decision.Reasons
+		t.log.Warn("registration denied by policy", "session", s.id, "agent", s.peer.Identity.String(), "route", path,
+			"reasons", decision.Reasons, "decision", decision.ID, "fault", decision.Fault)
+		return answer
+	}
+	switch err := t.routes.register(s, path, r.GetLabels()); {
+	case err == nil:
+		t.log.Info("route registered", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+	case errors.Is(err, errOwned):
+		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_OWNED, []string{err.Error()}
+		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+	default:
+		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
+		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+	}
+	return answer
+}
+
+// decideRegister asks the policy with what the handshake proved and, marked as
+// such in the input, what the agent claims.
+func (t *tunnel) decideRegister(ctx context.Context, s *session, r *tunnelv1.Route) authz.Decision {
+	agent := authz.AgentOf(s.peer.Identity)
+	agent.Name = s.agent
+	agent.Serial = s.peer.Serial()
+	agent.SPKISHA256 = s.peer.SPKISHA256()
+	agent.NotAfter = s.peer.NotAfter
+	agent.RemoteIP = s.remoteIP
+	agent.Source = s.peer.Source
+	target := r.GetTarget()
+	decision := t.policy.Register(ctx, authz.RegisterInput{
+		Agent: agent,
+		Route: authz.RouteClaim{
+			Path: r.GetPath(), Segments: tunnelv1.Segments(r.GetPath()), Labels: r.GetLabels(),
+			Target: authz.TargetClaim{
+				Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
+			},
+		},
+		State: t.routes.state(r.GetPath(), s.peer.Identity),
+		Proxy: t.self(),
+	})
+	t.metrics.decided("register", decision)
+	return decision
+}
+
+func (t *tunnel) withdraw(s *session, paths []string) {
+	for _, path := range paths {
+		if t.routes.withdraw(s, path) {
+			t.log.Info("route withdrawn", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+		}
+	}
+}
+
+// checkRoute refuses what no policy should have to look at.
+func checkRoute(r *tunnelv1.Route) error {
+	if err := tunnelv1.CheckPath(r.GetPath()); err != nil {
+		return err
+	}
+	if len(r.GetLabels()) > maxLabels {
+		return errors.New("the route has more than 32 labels")
+	}
+	for name, value := range r.GetLabels() {
+		if err := tunnelv1.CheckLabel(name); err != nil {
+			return err
+		}
+		if len(name) > maxLabelValue || len(value) > maxLabelValue || !utf8.ValidString(value) {
+			return errors.New("a label is longer than 1024 bytes or not UTF-8")
+		}
+	}
+	target := r.GetTarget()
+	switch scheme := target.GetScheme(); {
+	case scheme != "http" && scheme != "https":
+		return errors.New("the target's scheme is neither http nor https")
+	case target.GetHost() == "" || target.GetPort() == 0 || target.GetPort() > 65535:
+		return errors.New("the target has no host or no port")
+	case len(target.GetHost()) > 255 || len(target.GetPath()) > maxTarget:
+		return errors.New("the target is too long")
+	}
+	if _, err := url.ParseRequestURI(target.GetPath()); target.GetPath() != "" && err != nil {
+		return errors.New("the target's path is malformed")
+	}
+	return nil
+}
+
+// registrationResult is the metric's word for an answer.
+func registrationResult(code tunnelv1.RouteAnswer_Code) string {
+	switch code {
+	case tunnelv1.RouteAnswer_ACCEPTED:
+		return "accepted"
+	case tunnelv1.RouteAnswer_DENIED:
+		return "denied"
+	case tunnelv1.RouteAnswer_OWNED:
+		return "owned"
+	case tunnelv1.RouteAnswer_INVALID:
+		return "invalid"
+	default:
+		return "limit"
+	}
+}

@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// newTunnelServer builds the gRPC server that agents connect to. Every default
+// of grpc-go that leaves something to the peer's good will is overridden.
+func newTunnelServer(tunnel tunnelv1.TunnelServer) *grpc.Server {
+	server := grpc.NewServer(
+		grpc.Creds(authn.TunnelServerCredentials()),
+		grpc.ConnectionTimeout(10*time.Second),
+		// The default is 2^32-1, which disarms the rapid-reset protection.
+		grpc.MaxConcurrentStreams(maxLanes+2),
+		grpc.MaxHeaderListSize(16<<10),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxSendMsgSize(maxMessage),
+		// A lane buffers this much for a scraper that reads slowly.
+		grpc.StaticStreamWindowSize(256<<10),
+		grpc.StaticConnWindowSize(4<<20),
+		grpc.SharedWriteBuffer(true),
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			// A session always has its control stream: what idles has none.
+			MaxConnectionIdle: helloTimeout,
+			Time:              15 * time.Second,
+			Timeout:           10 * time.Second,
+		}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             5 * time.Second,
+			PermitWithoutStream: true,
+		}),
+	)
+	tunnelv1.RegisterTunnelServer(server, tunnel)
+	return server
+}
+
+// tunnel serves the two calls of the wire contract.
+type tunnel struct {
+	tunnelv1.UnimplementedTunnelServer
+	*Proxy
+}
+
+type controlStream = grpc.BidiStreamingServer[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
+
+// Control runs a session from its Hello to its end.
+func (t *tunnel) Control(stream controlStream) error {
+	s, err := t.newSession(stream)
+	if err != nil {
+		return err
+	}
+	defer s.outbox.close()
+	// Closing the connection fails a Send under way, so that the outbox can be
+	// closed, and ends whatever else the agent had opened.
+	defer s.conn.Close()
+
+	hello, err := awaitHello(stream, s.conn)
+	if err != nil {
+		return t.turnAway(stream, s, err)
+	}
+	s.agent = hello.GetAgentName()
+	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
+	if err := t.sessions.admit(s); err != nil {
+		return t.turnAway(stream, s, err)
+	}
+	defer t.end(s, nil)
+	t.welcome(s, hello)
+	return t.listen(stream, s)
+}
+
+// newSession binds a session to the connection and the identity that the
+// handshake proved; nothing else says who the agent is.
+func (t *tunnel) newSession(stream controlStream) (*session, error) {
+	peer, ok := authn.PeerFromContext(stream.Context())
+	if !ok || peer.Identity.IsZero() {
+		return nil, status.Error(codes.Unauthenticated, "no identity was proved")
+	}
+	conn, ok := authn.ConnFromContext(stream.Context())
+	if !ok {
+		return nil, status.Error(codes.Internal, "the connection is unknown")
+	}
+	if t.sessions.of(conn) != nil {
+		return nil, status.Error(codes.FailedPrecondition, errSecondControl.Error())
+	}
+	return &session{
+		id:       rand.Text()[:12],
+		peer:     peer,
+		conn:     conn,
+		remoteIP: hostOf(conn.RemoteAddr()),
+		since:    time.Now(),
+		outbox:   newOutbox(stream.Send),
+		routes:   make(map[string]*route),
+	}, nil
+}
+
+// awaitHello waits for the agent's first message, but not for long.
+func awaitHello(stream controlStream, conn net.Conn) (*tunnelv1.Hello, error) {
+	late := time.AfterFunc(helloTimeout, func() { _ = conn.Close() })
+	message, err := stream.Recv()
+	if !late.Stop() || err != nil {
+		return nil, errors.Join(errors.New("awaiting hello"), err)
+	}
+	hello := message.GetHello()
+	switch {
+	case hello == nil:
+		return nil, refuse(tunnelv1.Goodbye_PROTOCOL, "the first message is not hello")
+	case hello.GetProtocol() != 1:
+		return nil, refuse(tunnelv1.Goodbye_PROTOCOL, "the agent speaks version %d of the protocol, the proxy 1", hello.GetProtocol())
+	case len(hello.GetAgentName()) > 255 || len(hello.GetSoftware()) > 64:
+		return nil, refuse(tunnelv1.Goodbye_PROTOCOL, "the agent's name or software is too long")
+	case hello.GetMaxLanes() < 1:
+		return nil, refuse(tunnelv1.Goodbye_PROTOCOL, "the agent offers no lane")
+	}
+	return hello, nil
+}
+
+// turnAway ends what has not become a session.
+func (t *tunnel) turnAway(stream controlStream, s *session, err error) error {
+	if errors.Is(err, errSecondControl) {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	t.metrics.sessionsRefused.Inc()
+	t.log.Warn("agent turned away", "agent", s.peer.Identity.String(), "remote_ip", s.remoteIP, "reason", err.Error())
+	var r *refusal
+	if errors.As(err, &r) {
+		s.goodbye(r)
+		// The agent hangs up when it has read why, or is cut off.
+		<-stream.Context().Done()
+	}
+	return nil
+}
+
+func (t *tunnel) welcome(s *session, hello *tunnelv1.Hello) {
+	t.log.Info("session opened", "session", s.id, "agent", s.peer.Identity.String(), "name", s.agent,
+		"remote_ip", s.remoteIP, "serial", s.peer.Serial(), "not_after", s.peer.NotAfter, "software", hello.GetSoftware())
+	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Welcome{Welcome: &tunnelv1.Welcome{
+		SessionId: s.id, Software: t.software, MaxRoutes: uint32(t.cfg.MaxRoutesPerSession),
+	}}})
+}
+
+// listen handles the agent's messages until the stream ends.
+func (t *tunnel) listen(stream controlStream, s *session) error {
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && status.Code(err) != codes.Canceled {
+				t.log.Debug("control stream broke", "session", s.id, "error", err)
+			}
+			return nil
+		}
+		switch kind := message.GetKind().(type) {
+		case *tunnelv1.AgentMessage_Register:
+			t.register(stream.Context(), s, kind.Register.GetRoutes())
+		case *tunnelv1.AgentMessage_Withdraw:
+			t.withdraw(s, kind.Withdraw.GetPaths())
+		case *tunnelv1.AgentMessage_Drain:
+			s.draining.Store(true)
+			s.lanes.retire()
+			t.log.Info("session draining", "session", s.id, "agent", s.peer.Identity.String())
+		default:
+			t.end(s, refuse(tunnelv1.Goodbye_PROTOCOL, "a message that has no place here"))
+		}
+	}
+}
+
+// Lane parks a lane of the connection's session.
+func (t *tunnel) Lane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnelv1.LaneRequest]) error {
+	conn, ok := authn.ConnFromContext(stream.Context())
+	if !ok {
+		return status.Error(codes.Internal, "the connection is unknown")
+	}
+	s := t.sessions.of(conn)
+	if s == nil {
+		return status.Error(codes.FailedPrecondition, "no session has been welcomed on this connection")
+	}
+	l := newLane(stream)
+	if !s.lanes.add(l) {
+		return status.Error(codes.ResourceExhausted, "the session has as many lanes as it may")
+	}
+	l.park()
+	s.lanes.drop(l)
+	return nil
+}
+
+// end closes a session at once: its routes are served no more, its lanes break
+// with the scrapes on them, and the agent is told why before the connection is
+// cut. Only the first call does anything.
+func (p *Proxy) end(s *session, why *refusal) {
+	s.once.Do(func() {
+		p.sessions.remove(s)
+		p.routes.lose(s, time.Now())
+		s.lanes.close()
+		reason := "the agent left"
+		if why != nil {
+			reason = why.reason
+			s.goodbye(why)
+		}
+		p.log.Info("session closed", "session", s.id, "agent", s.peer.Identity.String(),
+			"reason", reason, "lasted", time.Since(s.since).Round(time.Second).String())
+	})
+}
+
+// hostOf is the address without its port.
+func hostOf(addr net.Addr) string {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	return host
+}

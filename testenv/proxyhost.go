@@ -1,0 +1,176 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/pki"
+	"github.com/seed-951114d4/sallyport/proxy"
+)
+
+// Proxy is a proxy of a world. It keeps its ports over a restart.
+type Proxy struct {
+	TunnelAddr string
+	ScrapeAddr string
+	// Registry has its metrics; a restart makes a new one.
+	Registry *prometheus.Registry
+
+	w      *World
+	cfg    Config
+	source authn.Keeper
+
+	proxy  *proxy.Proxy
+	tunnel *listener
+	scrape *listener
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func newProxy(w *World, cfg Config) *Proxy {
+	w.TB.Helper()
+	p := &Proxy{w: w, cfg: cfg, TunnelAddr: "127.0.0.1:0", ScrapeAddr: "127.0.0.1:0", source: cfg.Source}
+	if p.source == nil {
+		leaf := w.Leaf(pki.Request{
+			Role: pki.Proxy, SPIFFEID: ID("proxy"), DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
+		})
+		files := w.Files(leaf, w.CA)
+		files.TrustDomains, files.FederatedCAFiles = cfg.TrustDomains, cfg.Federated
+		p.source = w.Keep(files, authn.Server)
+	}
+	w.TB.Cleanup(p.Stop)
+	return p
+}
+
+// Keep makes a source of files and keeps it current until the test ends.
+func (w *World) Keep(cfg authn.Config, role authn.Role) authn.Keeper {
+	w.TB.Helper()
+	source, err := authn.NewSource(cfg, role, w.log)
+	if err != nil {
+		w.TB.Fatal(err)
+	}
+	w.Background(source.Run)
+	return source
+}
+
+// Background runs until the test ends, which waits for it.
+func (w *World) Background(run func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	w.TB.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.TB.Errorf("a background task failed: %v", err)
+		}
+	})
+}
+
+// Start starts the proxy, on the ports it had before.
+func (p *Proxy) Start() {
+	tb := p.w.TB
+	tb.Helper()
+	policy, err := authz.Compile(context.Background(), p.cfg.Policy, authz.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg := ProxyConfig()
+	if p.cfg.Proxy != nil {
+		p.cfg.Proxy(&cfg)
+	}
+	p.Registry = prometheus.NewRegistry()
+	p.proxy, err = proxy.New(cfg, proxy.Parts{
+		Policy: authz.NewEngine(policy), Self: func() authz.ProxyInput { return Self(p.source) },
+		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p.tunnel, p.scrape = listen(tb, p.TunnelAddr), listen(tb, p.ScrapeAddr)
+	p.TunnelAddr, p.ScrapeAddr = p.tunnel.Addr().String(), p.scrape.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.done = cancel, make(chan error, 1)
+	tunnel := authn.ListenTunnel(p.tunnel, p.source, authn.ListenConfig{Failed: p.failed})
+	scrape := authn.ListenHTTPS(p.scrape, p.source, authn.ListenConfig{Auth: cfg.ClientAuth.TLS(), Failed: p.failed})
+	go func() { p.done <- p.proxy.Run(ctx, tunnel, scrape) }()
+}
+
+func (p *Proxy) failed(remote net.Addr, err error) {
+	p.w.log.Info("handshake failed", "remote", remote.String(), "reason", string(authn.ReasonOf(err)), "error", err)
+}
+
+// Self is what a proxy of this source tells its policy of itself.
+func Self(source authn.Source) authz.ProxyInput {
+	material, err := source.Material()
+	if err != nil {
+		return authz.ProxyInput{}
+	}
+	return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+}
+
+// ProxyConfig is the configuration that an empty environment gives.
+func ProxyConfig() proxy.Config {
+	return proxy.Config{
+		ClientAuth: proxy.ClientAuthRequire, MaxResponse: 64 << 20, MaxScrapeTimeout: 2 * time.Minute,
+		MaxSessions: 20000, MaxSessionsPerIdentity: 16, MaxRoutesPerSession: 5000, Retention: time.Hour,
+	}
+}
+
+// Ready is the proxy's own readiness.
+func (p *Proxy) Ready() error { return p.proxy.Ready() }
+
+// Drain tells the proxy to stop and does not wait.
+func (p *Proxy) Drain() { p.cancel() }
+
+// Stop drains the proxy and waits for it.
+func (p *Proxy) Stop() {
+	if p.cancel == nil {
+		return
+	}
+	p.cancel()
+	if err := <-p.done; err != nil {
+		p.w.TB.Errorf("the proxy failed: %v", err)
+	}
+	p.cancel = nil
+}
+
+// Kill stops the proxy as a crash does: every connection breaks at once, and
+// nobody is told.
+func (p *Proxy) Kill() {
+	p.tunnel.kill()
+	p.scrape.kill()
+	p.cancel()
+	<-p.done
+	p.cancel = nil
+}
+
+// Metric is the value of one of the proxy's metrics, such as
+// `sallyport_proxy_scrapes_total{outcome="ok"}` in name and label pairs.
+func (p *Proxy) Metric(name string, labels ...string) float64 {
+	return metric(p.w.TB, p.Registry, name, labels...)
+}
+
+func metric(tb interface{ Fatal(...any) }, registry *prometheus.Registry, name string, labels ...string) float64 {
+	families, err := registry.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	want := fmt.Sprint(labels)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			var have []string
+			for _, pair := range m.GetLabel() {
+				have = append(have, pair.GetName(), pair.GetValue())
+			}
+			if family.GetName() == name && fmt.Sprint(have) == want {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
+}
