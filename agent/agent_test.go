@@ -124,3 +124,24 @@ func (r *rig) lane(t testing.TB) *fakeLane {
 	t.Helper()
 	return receive(t, r.session(t).lanes, "a lane")
 }
+
+// metric is the value of a series of the agent's, which has at most one label.
+func (r *rig) metric(t testing.TB, name, label string) float64 {
+	t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if label == "" || m.GetLabel()[0].GetValue() == label {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no series %s %s", name, label)
+	return 0
+}

@@ -94,6 +94,8 @@ type fakeProxy struct {
 	answer func(*tunnelv1.Route) *tunnelv1.RouteAnswer
 	// silent proxies do not answer registrations.
 	silent bool
+	// lingering proxies do not end a session that drains.
+	lingering bool
 
 	sessions chan *fakeSession
 	server   *grpc.Server
@@ -215,6 +217,9 @@ func (s *fakeSession) receive() error {
 			s.withdrawn <- kind.Withdraw
 		case *tunnelv1.AgentMessage_Drain:
 			close(s.drained)
+			if !s.proxy.lingering {
+				return nil
+			}
 		default:
 			return fmt.Errorf("unexpected message %v", msg)
 		}
