@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -76,7 +77,7 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	scrapers := p.newScrapeServer()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := agents.Serve(agentListener); err != nil {
+		if err := agents.Serve(agentListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serving agents: %w", err)
 		}
 		return nil

@@ -96,7 +96,7 @@ func TestOutcomes(t *testing.T) {
 		{path: "html", status: 502, outcome: "target_rejected"},
 		{path: "redirect", status: 502, outcome: "target_rejected"},
 		{path: "huge", status: 502, outcome: "too_large"},
-		{path: "slow", headers: []string{timeout, "1"}, status: 504, outcome: "target_timeout"},
+		{path: "slow", headers: []string{timeout, "4"}, status: 504, outcome: "target_timeout"},
 		{path: "up?collect[]=cpu", status: 400, outcome: "bad_request"},
 		{path: "up?a=%zz", status: 400, outcome: "bad_request"},
 		{path: "up?a;b", status: 400, outcome: "bad_request"},
