@@ -3,7 +3,7 @@ package testenv_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.Main(m) }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Process is a program that runs for as long as a test does.
@@ -43,16 +45,51 @@ func Program(tb testing.TB, names ...string) string {
 	return ""
 }
 
-// Build builds one of the module's programs, such as "sallyport-proxy".
+// programs are those of the module that have been built, once for all tests of a
+// package.
+var programs struct {
+	mu    sync.Mutex
+	dir   string
+	built map[string]string
+}
+
+// Build builds one of the module's programs, such as "sallyport-proxy", unless a
+// test of the package has done so. Main removes them.
 func Build(tb testing.TB, name string) string {
 	tb.Helper()
-	path := filepath.Join(tb.TempDir(), name)
+	programs.mu.Lock()
+	defer programs.mu.Unlock()
+	if path, ok := programs.built[name]; ok {
+		return path
+	}
+	if programs.dir == "" {
+		dir, err := os.MkdirTemp("", "sallyport-testenv-")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		programs.dir, programs.built = dir, make(map[string]string)
+	}
+	path := filepath.Join(programs.dir, name)
 	build := exec.Command("go", "build", "-o", path, "github.com/seed-951114d4/sallyport/cmd/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("building %s: %v\n%s", name, err, out)
 	}
+	programs.built[name] = path
 	return path
+}
+
+// Main runs a package's tests, fails them if they leave a goroutine behind, and
+// removes what Build built. It does not return.
+func Main(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		programs.mu.Lock()
+		defer programs.mu.Unlock()
+		if programs.dir != "" {
+			_ = os.RemoveAll(programs.dir)
+		}
+		os.Exit(status)
+	}))
 }
 
 // Execute starts a program with these variables and no others but PATH and HOME.
