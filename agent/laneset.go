@@ -78,7 +78,7 @@ func (ls *laneSet) reconcile(ctx context.Context, now time.Time) {
 func (ls *laneSet) gone(end laneEnd, now time.Time) {
 	ls.open--
 	ls.log.Debug("lane ended", "err", sayableError(end.err), "open", ls.open, "wanted", ls.wanted)
-	if end.worked {
+	if end.worked || ls.open >= ls.wanted { // what the proxy closes to shrink did not fail
 		ls.retry.reset()
 	} else {
 		ls.notBefore = now.Add(ls.retry.next())
