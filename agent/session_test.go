@@ -269,6 +269,7 @@ func TestLanesFollowTheProxysWish(t *testing.T) {
 		session.wantLanes(1 << 31)
 		open(8)
 		session.wantLanes(0)
+		open(8)
 		for range 8 {
 			lane := <-session.lanes
 			select {
