@@ -136,7 +136,7 @@ func parseLimits(v ast.Value) (Limits, error) {
 		}
 		n, err := parseLimit(v.Value)
 		if err != nil {
-			return fmt.Errorf("has %s: %w", key, err)
+			return fmt.Errorf("has %s: %w", string(key), err)
 		}
 		switch key {
 		case "max_body_bytes":
@@ -192,9 +192,9 @@ func parseLabels(v ast.Value) (map[string]string, error) {
 		value, ok := v.Value.(ast.String)
 		switch {
 		case !ok:
-			return fmt.Errorf("has %s: %w", name, typeError("string", v.Value))
+			return fmt.Errorf("has %s: %w", string(name), typeError("string", v.Value))
 		case len(value) > maxLabelBytes || !utf8.ValidString(string(value)):
-			return fmt.Errorf("has %s: the value is no UTF-8 text of at most %d bytes", name, maxLabelBytes)
+			return fmt.Errorf("has %s: the value is no UTF-8 text of at most %d bytes", string(name), maxLabelBytes)
 		}
 		labels[string(name)] = string(value)
 		return nil
