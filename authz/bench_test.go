@@ -7,17 +7,8 @@ import (
 	"github.com/seed-951114d4/sallyport/policies"
 )
 
-func defaultPolicy(b *testing.B) *authz.Policy {
-	b.Helper()
-	folder, ok := policies.Builtin("default")
-	if !ok {
-		b.Fatal("no default policy")
-	}
-	return mustCompile(b, folder, authz.Options{})
-}
-
 func BenchmarkRegister(b *testing.B) {
-	p, in := defaultPolicy(b), node()
+	p, in := builtinDefault(b), node()
 	b.ReportAllocs()
 	for b.Loop() {
 		if !p.Register(b.Context(), in).Allow {
@@ -27,7 +18,7 @@ func BenchmarkRegister(b *testing.B) {
 }
 
 func BenchmarkRegisterDenied(b *testing.B) {
-	p, in := defaultPolicy(b), node()
+	p, in := builtinDefault(b), node()
 	in.Route.Segments = []string{"team-b"}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -38,7 +29,7 @@ func BenchmarkRegisterDenied(b *testing.B) {
 }
 
 func BenchmarkScrape(b *testing.B) {
-	p, in := defaultPolicy(b), prometheus()
+	p, in := builtinDefault(b), prometheus()
 	b.ReportAllocs()
 	for b.Loop() {
 		if !p.Scrape(b.Context(), in).Allow {
@@ -48,7 +39,7 @@ func BenchmarkScrape(b *testing.B) {
 }
 
 func BenchmarkScrapeParallel(b *testing.B) {
-	p, in := defaultPolicy(b), prometheus()
+	p, in := builtinDefault(b), prometheus()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {

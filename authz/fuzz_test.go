@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-951114d4/sallyport/authz"
-	"github.com/seed-951114d4/sallyport/policies"
 )
 
 // FuzzInput feeds what peers choose into the documents and the default policy. The
@@ -22,12 +21,7 @@ func FuzzInput(f *testing.F) {
 	f.Add("", "", "", "", "", "", 0, int64(0))
 	f.Add("prometheus", "example.org", "/", "\\u0000", "\u2028", "{}", 1<<31, int64(1<<62))
 
-	folder, ok := policies.Builtin("default")
-	if !ok {
-		f.Fatal("no default policy")
-	}
-	p := mustCompile(f, folder, authz.Options{})
-
+	p := builtinDefault(f)
 	f.Fuzz(func(t *testing.T, id, domain, path, name, label, value string, port int, now int64) {
 		segments := strings.Split(id, "/")
 		in := authz.RegisterInput{
