@@ -3,9 +3,23 @@ package agent
 import (
 	"context"
 	"net"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // SetDial has a dial proxies by another way than the network.
 func SetDial(a *Agent, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	a.dial = dial
 }
+
+// Offer is what a offers to proxies.
+func Offer(a *Agent) []*tunnelv1.Route {
+	var routes []*tunnelv1.Route
+	for _, e := range a.table.load().endpoints {
+		routes = append(routes, e.route)
+	}
+	return routes
+}
+
+// ParseTargetsFile parses the content of a targets file.
+var ParseTargetsFile = parseTargetsFile

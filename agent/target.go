@@ -170,7 +170,7 @@ func checkLabels(labels map[string]string) error {
 		if err := tunnelv1.CheckLabel(name); err != nil {
 			faults = append(faults, err)
 		} else if len(name) > maxLabelNameBytes {
-			faults = append(faults, fmt.Errorf("%.64q... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
+			faults = append(faults, fmt.Errorf("%.64s... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
 		} else if value := labels[name]; len(value) > maxLabelValueBytes || !utf8.ValidString(value) {
 			faults = append(faults, fmt.Errorf("%s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
 		}

@@ -21,12 +21,16 @@ const (
 	pollInterval = 500 * time.Millisecond
 )
 
+// targetsDocument is a targets file. Its list is no Targets, which could also be
+// written as a text.
+type targetsDocument struct {
+	Targets []Target `yaml:"targets"`
+}
+
 // parseTargetsFile reads YAML strictly: an unknown key or a second document is
 // an error, as is a faulty target. An empty file holds no target.
 func parseTargetsFile(text []byte) (Targets, error) {
-	var document struct {
-		Targets Targets `yaml:"targets"`
-	}
+	var document targetsDocument
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
@@ -37,26 +41,28 @@ func parseTargetsFile(text []byte) (Targets, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document")
 	}
-	return document.Targets, document.Targets.Validate()
+	targets := Targets(document.Targets)
+	return targets, targets.Validate()
 }
 
 var (
-	yamlValue   = regexp.MustCompile("(?s) `.*?`( into)")
 	yamlUnknown = regexp.MustCompile(`field (.*) not found in type \S+`)
-	yamlType    = regexp.MustCompile(`into agent\.\S+|into struct.*`)
+	yamlType    = regexp.MustCompile("(?s)cannot unmarshal (!!\\w+)( `.*`)? into \\S+")
 )
 
 // plainYAMLFault takes Go's type names out of the parser's message, and the
 // values, for they may be anything.
 func plainYAMLFault(err error) string {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if typed := new(yaml.TypeError); errors.As(err, &typed) {
-		text = strings.Join(typed.Errors, "; ")
+	typed := new(yaml.TypeError)
+	if !errors.As(err, &typed) {
+		return sayable(strings.TrimPrefix(err.Error(), "yaml: "), 500)
 	}
-	text = yamlValue.ReplaceAllString(text, "$1")
-	text = yamlUnknown.ReplaceAllString(text, "unknown key $1")
-	text = yamlType.ReplaceAllString(text, "into a mapping")
-	return sayable(text, 1000)
+	plain := make([]string, len(typed.Errors))
+	for i, text := range typed.Errors {
+		text = yamlType.ReplaceAllString(text, "$1 is the wrong type")
+		plain[i] = sayable(yamlUnknown.ReplaceAllString(text, "unknown key $1"), 200)
+	}
+	return strings.Join(plain, "; ")
 }
 
 // targetsFile follows a file of targets.
