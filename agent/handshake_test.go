@@ -1,0 +1,122 @@
+package agent_test
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/seed-951114d4/sallyport/agent"
+)
+
+// startAgainst runs an agent against a listener that is no fake proxy and waits
+// until its log has told want.
+func startAgainst(t *testing.T, addr string, creds credentials.TransportCredentials, result string, want ...string) {
+	t.Helper()
+	r := startRig(t, rigOptions{targets: agent.Targets{someTarget}, creds: creds, configure: func(c *agent.Config) {
+		c.ProxyAddrs = []string{addr}
+	}})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		log, told := r.log.String(), true
+		for _, w := range want {
+			told = told && strings.Contains(log, w)
+		}
+		if told && r.metric(t, "sallyport_agent_connects_total", result) > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the log does not tell %q: %s", want, log)
+		}
+		time.Sleep(10 * time.Millisecond) // nothing signals a log line
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+func TestHandshakeWithAnotherProxy(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	proxy := startProxy(t, realm, listen(t), nil)
+	startAgainst(t, proxy.addr, realm.creds("spiffe://example.org/other-proxy"), "handshake",
+		"no session, trying again until there is one", "another than the expected proxy answered: compare SALLYPORT_PROXY_ID")
+	if len(proxy.sessions) != 0 {
+		t.Error("the agent greeted a proxy that it did not expect")
+	}
+}
+
+func TestHandshakeWithAnUnknownAuthority(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newRealm(t), newRealm(t)
+	proxy := startProxy(t, theirs, listen(t), nil)
+	startAgainst(t, proxy.addr, ours.creds(proxyID), "handshake", "the agent does not trust the authority of the proxy's certificate")
+}
+
+// The proxy refuses the agent's certificate, which in TLS 1.3 shows late.
+func TestHandshakeThatTheProxyRefuses(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newRealm(t), newRealm(t)
+	proxy := startProxy(t, ours, listen(t), nil)
+	foreign, err := theirs.agent.Material()
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds := credentials.NewTLS(&tls.Config{RootCAs: ours.ca.Pool(), Certificates: []tls.Certificate{*foreign.Certificate}})
+	startAgainst(t, proxy.addr, creds, "handshake", "the proxy refuses the agent's certificate")
+}
+
+func TestHandshakeWithSomethingElse(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	plain := listen(t)
+	go http.Serve(plain, http.NotFoundHandler())
+	startAgainst(t, plain.Addr().String(), realm.creds(proxyID), "handshake", "that port does not speak Sallyport's TLS")
+
+	closing := listen(t)
+	go func() {
+		for {
+			conn, err := closing.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	startAgainst(t, closing.Addr().String(), realm.creds(proxyID), "handshake", "shaking hands")
+}
+
+// A proxy's certificate, but no tunnel behind it.
+func TestHandshakeWithAnotherService(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	material, err := realm.proxy.Material()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{*material.Certificate}})))
+	listener := listen(t)
+	go server.Serve(listener)
+	t.Cleanup(server.Stop)
+	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "refused", "that is no tunnel port of a Sallyport proxy")
+}
+
+func TestHandshakeWithAProxyThatIsDown(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	listener := listen(t)
+	listener.Close()
+	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "unreachable", "connecting: ", "connection refused")
+}
