@@ -87,12 +87,14 @@ func parseAnchors(text []byte) ([]*x509.Certificate, error) {
 
 // parsePair reads our own chain and key.
 func parsePair(chain, key []byte) (*tls.Certificate, error) {
-	if _, err := parseCertificates(chain); err != nil {
+	certs, err := parseCertificates(chain)
+	if err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
 		return nil, err
 	}
+	pair.Leaf = certs[0]
 	return &pair, nil
 }

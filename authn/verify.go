@@ -78,7 +78,7 @@ func (m *Material) verify(certs []*x509.Certificate, role Role, now time.Time) (
 func (m *Material) chainsSPIFFE(certs []*x509.Certificate, id spiffeid.ID, now time.Time) ([][]*x509.Certificate, error) {
 	domain := id.TrustDomain()
 	if !m.anchors.accepts(domain) {
-		return nil, fail(UntrustedDomain, fmt.Errorf("trust domain %.255q is not accepted", domain.Name()))
+		return nil, fail(UntrustedDomain, fmt.Errorf("trust domain %.255q is not accepted: SALLYPORT_TRUST_DOMAINS does not name it", domain.Name()))
 	}
 	if len(m.anchors.of(domain).certs) == 0 {
 		return nil, fail(UnknownAuthority, fmt.Errorf("no anchors for trust domain %.255q", domain.Name()))

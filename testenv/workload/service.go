@@ -53,8 +53,11 @@ func (s *Server) stream(ctx context.Context, send func() error) error {
 	if header := metadata.ValueFromIncomingContext(ctx, "workload.spiffe.io"); !slices.Equal(header, []string{"true"}) {
 		return status.Error(codes.InvalidArgument, "security header missing from request")
 	}
-	s.update(func() { s.opened++ })
-	begun := s.current().cut
+	var begun int
+	s.update(func() {
+		s.opened++
+		begun = s.cut
+	})
 	for sent := 0; ; {
 		now := s.current()
 		switch {

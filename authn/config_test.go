@@ -1,0 +1,179 @@
+package authn_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/caarlos0/env/v10"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/pki"
+)
+
+func TestConfigValidate(t *testing.T) {
+	id := spiffeid.RequireFromString(prxyID)
+	all := authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c"}
+	federated := authn.FederatedFiles{{TrustDomain: id.TrustDomain(), File: "d"}}
+	for _, test := range []struct {
+		name string
+		cfg  interface{ Validate() error }
+		says []string
+	}{
+		{"files", all, nil},
+		{"Workload API", authn.Config{Socket: "unix:///run/api.sock", SPIFFEID: id}, nil},
+		{"nothing", authn.Config{}, []string{"SALLYPORT_TLS_CERT_FILE", "SPIFFE_ENDPOINT_SOCKET"}},
+		{"both", authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c", Socket: "unix:///a"}, []string{"SPIFFE_ENDPOINT_SOCKET: ", "SALLYPORT_TLS_CERT_FILE", "SALLYPORT_TLS_KEY_FILE", "SALLYPORT_TLS_CA_FILE"}},
+		{"federated files with the Workload API", authn.Config{FederatedCAFiles: federated, Socket: "unix:///a"}, []string{"SALLYPORT_FEDERATED_CA_FILES"}},
+		{"only federated files", authn.Config{FederatedCAFiles: federated}, []string{"SALLYPORT_TLS_CERT_FILE: ", "SALLYPORT_TLS_KEY_FILE: ", "SALLYPORT_TLS_CA_FILE: "}},
+		{"no key, no anchors", authn.Config{CertFile: "a"}, []string{"SALLYPORT_TLS_KEY_FILE: ", "SALLYPORT_TLS_CA_FILE: "}},
+		{"bad address", authn.Config{Socket: "/run/api.sock"}, []string{"SPIFFE_ENDPOINT_SOCKET: "}},
+		{"SPIFFE ID without Workload API", authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c", SPIFFEID: id}, []string{"SALLYPORT_SPIFFE_ID: "}},
+		{"all at once", authn.Config{KeyFile: "a", Socket: "x", SPIFFEID: id.TrustDomain().ID()}, []string{"choose", "scheme", "SALLYPORT_SPIFFE_ID: "}},
+		{"agent", authn.AgentConfig{Config: all}, nil},
+		{"agent with the proxy's ID", authn.AgentConfig{Config: authn.Config{Socket: "unix:///a"}, ProxyID: id}, nil},
+		{"agent without it", authn.AgentConfig{Config: authn.Config{Socket: "unix:///a"}}, []string{"SALLYPORT_PROXY_ID: is required"}},
+		{"agent with a trust domain for it", authn.AgentConfig{ProxyID: id.TrustDomain().ID()}, []string{"SALLYPORT_PROXY_ID: ", "SALLYPORT_TLS_CERT_FILE: "}},
+		{"scrape side", authn.ScrapeConfig{CertFile: "a", KeyFile: "b"}, nil},
+		{"scrape side, anchors", authn.ScrapeConfig{CAFile: "a"}, nil},
+		{"scrape side without a key", authn.ScrapeConfig{CertFile: "a"}, []string{"SALLYPORT_SCRAPE_TLS_KEY_FILE: "}},
+		{"scrape side without a certificate", authn.ScrapeConfig{KeyFile: "a"}, []string{"SALLYPORT_SCRAPE_TLS_CERT_FILE: "}},
+	} {
+		err := test.cfg.Validate()
+		if len(test.says) == 0 && err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		for _, want := range test.says {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want it to say %q", test.name, err, want)
+			}
+		}
+	}
+	for _, make := range []func(authn.Config) error{
+		func(cfg authn.Config) error { _, err := authn.NewFiles(cfg, authn.Client, discard()); return err },
+		func(cfg authn.Config) error { _, err := authn.NewWorkloadAPI(cfg, authn.Client, discard()); return err },
+		func(cfg authn.Config) error { _, err := authn.NewSource(cfg, authn.Client, discard()); return err },
+	} {
+		if make(authn.Config{}) == nil {
+			t.Error("a source without a configuration")
+		}
+	}
+	if _, err := authn.NewFiles(authn.Config{Socket: "unix:///a"}, authn.Client, discard()); err == nil {
+		t.Error("files from a socket")
+	}
+	if _, err := authn.NewWorkloadAPI(all, authn.Client, discard()); err == nil {
+		t.Error("a Workload API from files")
+	}
+}
+
+func TestConfigFromEnvironment(t *testing.T) {
+	var cfg struct {
+		authn.AgentConfig
+		Scrape authn.ScrapeConfig
+	}
+	err := env.ParseWithOptions(&cfg, env.Options{Environment: map[string]string{
+		"TLS_CERT_FILE":        "/cert.pem",
+		"TLS_KEY_FILE":         "/key.pem",
+		"TLS_CA_FILE":          "/ca.pem",
+		"FEDERATED_CA_FILES":   "partner.example=/p=1.pem, other.example=/o.pem",
+		"TRUST_DOMAINS":        "example.org, partner.example",
+		"SPIFFE_ID":            nodeID,
+		"PROXY_ID":             prxyID,
+		"SCRAPE_TLS_CERT_FILE": "/scrape.pem",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.CertFile != "/cert.pem" || cfg.KeyFile != "/key.pem" || cfg.CAFile != "/ca.pem" || cfg.ProxyID.String() != prxyID || cfg.SPIFFEID.String() != nodeID {
+		t.Errorf("%+v", cfg)
+	}
+	if len(cfg.TrustDomains) != 2 || cfg.TrustDomains[1].Name() != "partner.example" {
+		t.Errorf("trust domains are %v", cfg.TrustDomains)
+	}
+	if len(cfg.FederatedCAFiles) != 2 || cfg.FederatedCAFiles[0].File != "/p=1.pem" || cfg.FederatedCAFiles[1].TrustDomain.Name() != "other.example" {
+		t.Errorf("federated files are %v", cfg.FederatedCAFiles)
+	}
+	if cfg.Scrape.CertFile != "/scrape.pem" || cfg.Scrape.IsZero() || !(authn.ScrapeConfig{}).IsZero() {
+		t.Errorf("scrape side is %v", cfg.Scrape)
+	}
+}
+
+func TestListsFromText(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"example.org":                  true,
+		"a,b , c":                      true,
+		"":                             false,
+		"a,":                           false,
+		"a,,b":                         false,
+		"spiffe://example.org":         false,
+		"spiffe://example.org/a":       false,
+		"Example.org":                  false,
+		"a b":                          false,
+		strings.Repeat("d", 255):       true,
+		strings.Repeat("d", 256):       false,
+		"example.org/a":                false,
+		"example.org:443":              false,
+		"example.org\nexample.com":     false,
+		"example.org=/partner.pem":     false,
+		"example.org,example.org":      true,
+		"xn--bcher-kva.example,_a.b-c": true,
+	} {
+		var domains authn.TrustDomains
+		if err := domains.UnmarshalText([]byte(text)); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for text, ok := range map[string]bool{
+		"a=/a.pem":          true,
+		"a=/a.pem,b=/b.pem": true,
+		"a=/a.pem,a=/b.pem": false,
+		"a=":                false,
+		"=/a.pem":           false,
+		"/a.pem":            false,
+		"":                  false,
+		"a=/a.pem,":         false,
+		"spiffe://a=/a.pem": false,
+	} {
+		var files authn.FederatedFiles
+		if err := files.UnmarshalText([]byte(text)); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestCheckFiles(t *testing.T) {
+	t.Parallel()
+	ca, other := newCA(t, pki.CAConfig{TrustDomain: domain}), newCA(t, pki.CAConfig{TrustDomain: domain})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	leaf := agentLeaf(t, ca)
+	described, err := authn.Check(ctx, put(t, t.TempDir(), leaf, ca, other), authn.Client, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if described.ID != nodeID || !described.NotAfter.Equal(leaf.Certificate().NotAfter) || described.TrustDomain != domain || described.Unproved != "" {
+		t.Errorf("%+v", described)
+	}
+	if len(described.Anchors) != 1 || described.Anchors[0].TrustDomain != domain || described.Anchors[0].Count != 2 {
+		t.Errorf("%+v", described.Anchors)
+	}
+	text := described.String()
+	for _, want := range []string{nodeID, "anchors 2", leaf.Certificate().NotAfter.UTC().Format("2006-01-02T15:04:05Z")} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	described, err = authn.Check(ctx, put(t, t.TempDir(), leaf, other), authn.Client, discard())
+	if err != nil || !strings.Contains(described.String(), "unknown authority") {
+		t.Errorf("under another CA: %v, %s", err, described)
+	}
+	several := issue(t, ca, pki.Request{Role: pki.Proxy, DNSNames: []string{"a.example", "b.example"}})
+	described, err = authn.Check(ctx, put(t, t.TempDir(), several, ca), authn.Server, discard())
+	if err != nil || described.ID != "a.example, b.example" || described.Unproved != "" || !strings.Contains(described.String(), "DNS names: anchors 1") {
+		t.Errorf("several names: %v, %+v", err, described)
+	}
+	if _, err := authn.Check(ctx, authn.Config{}, authn.Client, discard()); err == nil {
+		t.Error("checked nothing")
+	}
+}
