@@ -14,6 +14,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
+// errLate is the fault of an evaluation that was cut short.
+var errLate = errors.New("no answer within the time limit")
+
 // question is one action's prepared query.
 type question struct {
 	rules []string // those that the policy has, in the order of the answer
@@ -91,7 +94,7 @@ func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Durati
 	value, err := q.eval(ctx, input, cancel)
 	switch {
 	case topdown.IsCancel(err):
-		return answer{}, fmt.Errorf("evaluating: no answer within %s", timeout)
+		return answer{}, fmt.Errorf("evaluating: %w of %s", errLate, timeout)
 	case err != nil:
 		return answer{}, fmt.Errorf("evaluating: %w", err)
 	}

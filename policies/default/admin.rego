@@ -24,9 +24,16 @@ allow if {
 reasons contains reason if {
 	not allow
 	reason := sprintf(
-		"%q may not %s %s: its ID must be spiffe://%s/admin or below, or a DNS name that begins with admin",
-		[input.scraper.id, input.request.method, input.request.path, input.proxy.trust_domain],
+		"%q may not %s %s: its ID must be %s",
+		[input.scraper.id, input.request.method, input.request.path, wanted],
 	)
+}
+
+default wanted := "a DNS name whose first label is admin"
+
+wanted := sprintf("spiffe://%s/admin or below, or a DNS name whose first label is admin", [domain]) if {
+	domain := input.proxy.trust_domain
+	domain != ""
 }
 
 roles contains input.scraper.segments[0] if {

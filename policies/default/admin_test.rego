@@ -49,4 +49,6 @@ test_others_see_nothing if {
 test_proxy_without_a_domain if {
 	bare := object.union(request(spiffe("", ["admin"]), "GET", "/"), {"proxy": {"id": "proxy", "trust_domain": ""}})
 	not admin.allow with input as bare
+	reasons := admin.reasons with input as bare
+	reasons == {"\"spiffe:///admin\" may not GET /: its ID must be a DNS name whose first label is admin"}
 }

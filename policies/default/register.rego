@@ -22,10 +22,17 @@ allow if {
 # title: Why not, for the agent's operator
 reasons contains reason if {
 	not of_our_own
+	input.proxy.trust_domain != ""
 	reason := sprintf(
 		"agent %s is not of trust domain %q: give it an identity of that domain, or use a policy that admits others",
 		[input.agent.id, input.proxy.trust_domain],
 	)
+}
+
+reasons contains reason if {
+	not of_our_own
+	input.proxy.trust_domain == ""
+	reason := sprintf("the proxy is of no trust domain, so it admits no SPIFFE ID, such as %s", [input.agent.id])
 }
 
 reasons contains reason if {

@@ -59,11 +59,10 @@ test_foreign_domain if {
 
 test_proxy_without_a_domain if {
 	bare := object.union(agent, {"trust_domain": ""})
-	not register.allow with input as {
-		"agent": bare,
-		"route": route("/team-a/node"),
-		"proxy": {"id": "proxy.example.org", "trust_domain": ""},
-	}
+	nameless := object.union(offer(bare, "/team-a/node"), {"proxy": {"id": "proxy.example.org", "trust_domain": ""}})
+	not register.allow with input as nameless
+	reasons := register.reasons with input as nameless
+	reasons == {"the proxy is of no trust domain, so it admits no SPIFFE ID, such as spiffe://example.org/team-a/node"}
 }
 
 test_dns_agent if {

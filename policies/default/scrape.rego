@@ -33,10 +33,14 @@ allow if {
 reasons contains reason if {
 	not allow
 	input.scraper.kind != "anonymous"
-	reason := sprintf(
-		"scraper %s is not Prometheus: its ID must be spiffe://%s/prometheus or below, or a DNS name that begins with prometheus",
-		[input.scraper.id, input.proxy.trust_domain],
-	)
+	reason := sprintf("%s is not Prometheus: its ID must be %s", [input.scraper.id, wanted])
 }
 
 reasons contains "an anonymous scraper may scrape nothing" if input.scraper.kind == "anonymous"
+
+default wanted := "a DNS name whose first label is prometheus"
+
+wanted := sprintf("spiffe://%s/prometheus or below, or a DNS name whose first label is prometheus", [domain]) if {
+	domain := input.proxy.trust_domain
+	domain != ""
+}

@@ -51,6 +51,14 @@ test_foreign_prometheus if not scrape.allow with input as spiffe("example.com", 
 test_proxy_without_a_domain if {
 	request := object.union(spiffe("", ["prometheus"]), {"proxy": {"id": "proxy", "trust_domain": ""}})
 	not scrape.allow with input as request
+	reasons := scrape.reasons with input as request
+	reasons == {"spiffe:///prometheus is not Prometheus: its ID must be a DNS name whose first label is prometheus"}
+}
+
+test_reason_names_the_id_wanted if {
+	reasons := scrape.reasons with input as dns("node.example.org")
+	some reason in reasons
+	contains(reason, "must be spiffe://example.org/prometheus or below")
 }
 
 test_kind_counts if {
