@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-951114d4/sallyport/authz"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // metrics are the proxy's own. No label takes a value that a peer chooses.
@@ -44,15 +45,30 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_proxy_sessions_refused_total", Help: "Agents that were turned away after their handshake.",
 		}),
 	}
-	for _, info := range Outcomes() {
-		m.scrapes.WithLabelValues(string(info.Outcome))
-	}
+	m.begin()
 	for _, collector := range append(m.gauges(p), m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused) {
 		if err := reg.Register(collector); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
+}
+
+// begin makes every series exist, so that each can be alerted on from the start.
+func (m *metrics) begin() {
+	for _, info := range Outcomes() {
+		m.scrapes.WithLabelValues(string(info.Outcome))
+	}
+	for code := range tunnelv1.RouteAnswer_Code_name {
+		if code != 0 {
+			m.registrations.WithLabelValues(registrationResult(tunnelv1.RouteAnswer_Code(code)))
+		}
+	}
+	for _, action := range []string{"register", "scrape"} {
+		for _, result := range []string{"allow", "deny", "fault"} {
+			m.decisions.WithLabelValues(action, result)
+		}
+	}
 }
 
 // gauges read the state when it is asked for, so that they cost nothing else.

@@ -237,19 +237,21 @@ func TestSessionLimits(t *testing.T) {
 	if got := w.Proxy.Metric("sallyport_proxy_registrations_total", "result", "limit"); got != 2 {
 		t.Errorf("%v routes beyond the limit", got)
 	}
-	same := w.StartAgent("team-a/node", testenv.AgentConfig{}, testenv.Route(path, testenv.Metrics(t).URL))
-	w.Agent("team-b/node", testenv.Route("/team-b/node/x", testenv.Metrics(t).URL))
-	third := w.StartAgent("team-c/node", testenv.AgentConfig{}, testenv.Route("/team-c/node/x", testenv.Metrics(t).URL))
-	testenv.Eventually(t, func() error {
-		logs := w.Logs.String()
-		if !strings.Contains(logs, "as many as one identity may have") || !strings.Contains(logs, "as many as it takes") {
-			return fmt.Errorf("not refused yet")
+	refused := func(agent *testenv.Agent, why string) {
+		t.Helper()
+		testenv.Eventually(t, func() error {
+			if !strings.Contains(w.Logs.String(), why) {
+				return fmt.Errorf("not refused yet")
+			}
+			return nil
+		})
+		if agent.Ready() == nil {
+			t.Error("a session beyond the limits is ready")
 		}
-		return nil
-	})
-	if same.Ready() == nil || third.Ready() == nil {
-		t.Error("a session beyond the limits is ready")
 	}
+	refused(w.StartAgent("team-a/node", testenv.AgentConfig{}, testenv.Route(path, testenv.Metrics(t).URL)), "as many as one identity may have")
+	w.Agent("team-b/node", testenv.Route("/team-b/node/x", testenv.Metrics(t).URL))
+	refused(w.StartAgent("team-c/node", testenv.AgentConfig{}, testenv.Route("/team-c/node/x", testenv.Metrics(t).URL)), "as many as it takes")
 }
 
 // More scrapes than lanes: they wait for one in order, and all are served.

@@ -75,7 +75,8 @@ func (w *World) Background(run func(context.Context) error) {
 func (p *Proxy) Start() {
 	tb := p.w.TB
 	tb.Helper()
-	policy, err := authz.Compile(context.Background(), p.cfg.Policy, authz.Options{})
+	// The race detector on a busy machine takes more than the usual 100 ms.
+	policy, err := authz.Compile(context.Background(), p.cfg.Policy, authz.Options{Timeout: 5 * time.Second})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,48 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+// Answer gives an agent's messages to the scrape of one lane, as if they had come
+// over the network, and says how it ended and whether the lane may be used again.
+func Answer(w http.ResponseWriter, limit ByteSize, replies []*tunnelv1.LaneReply) (outcome Outcome, reusable bool, err error) {
+	p := &Proxy{cfg: Config{MaxResponse: limit}, log: slog.New(slog.DiscardHandler)}
+	p.metrics = &metrics{bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "bytes"})}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	e := exchange{scrapes: scrapes{p}, w: w, ctx: ctx, hangUp: cancel, lane: newLane(&script{ctx: ctx, replies: replies})}
+	err = e.run(&tunnelv1.ScrapeRequest{Path: "/a"})
+	return e.outcome, e.reusable, err
+}
+
+// script is a lane's stream whose agent says what was written down.
+type script struct {
+	grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnelv1.LaneRequest]
+	ctx     context.Context
+	replies []*tunnelv1.LaneReply
+}
+
+func (s *script) Context() context.Context { return s.ctx }
+
+func (s *script) Send(*tunnelv1.LaneRequest) error { return nil }
+
+func (s *script) RecvMsg(m any) error {
+	if len(s.replies) == 0 {
+		return io.EOF
+	}
+	into := m.(*tunnelv1.LaneReply)
+	proto.Reset(into)
+	proto.Merge(into, s.replies[0])
+	s.replies = s.replies[1:]
+	return nil
+}

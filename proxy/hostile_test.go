@@ -1,0 +1,266 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/seed-951114d4/sallyport/pki"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+	"github.com/seed-951114d4/sallyport/testenv"
+)
+
+// rawAgent has a valid certificate and speaks the wire contract as it likes.
+type rawAgent struct {
+	t       *testing.T
+	ctx     context.Context
+	client  tunnelv1.TunnelClient
+	control grpc.BidiStreamingClient[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
+}
+
+func newRawAgent(t *testing.T, w *testenv.World, path string) *rawAgent {
+	t.Helper()
+	leaf := w.Leaf(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID(path)})
+	creds := credentials.NewTLS(&tls.Config{RootCAs: w.CA.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{leaf.TLS()}})
+	conn, err := grpc.NewClient("passthrough:///"+w.Proxy.TunnelAddr, grpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(func() { cancel(); conn.Close() })
+	a := &rawAgent{t: t, ctx: ctx, client: tunnelv1.NewTunnelClient(conn)}
+	a.control = a.openControl()
+	return a
+}
+
+func (a *rawAgent) openControl() grpc.BidiStreamingClient[tunnelv1.AgentMessage, tunnelv1.ProxyMessage] {
+	a.t.Helper()
+	stream, err := a.client.Control(a.ctx)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return stream
+}
+
+func hello() *tunnelv1.AgentMessage {
+	return &tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Hello{Hello: &tunnelv1.Hello{Protocol: 1, MaxLanes: 4}}}
+}
+
+func register(routes ...*tunnelv1.Route) *tunnelv1.AgentMessage {
+	return &tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Register{Register: &tunnelv1.Register{Routes: routes}}}
+}
+
+func routeOffer(path string) *tunnelv1.Route {
+	return &tunnelv1.Route{Path: path, Target: &tunnelv1.Target{Scheme: "http", Host: "localhost", Port: 80, Path: "/metrics"}}
+}
+
+func (a *rawAgent) send(message *tunnelv1.AgentMessage) {
+	a.t.Helper()
+	if err := a.control.Send(message); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *rawAgent) receive() *tunnelv1.ProxyMessage {
+	a.t.Helper()
+	message, err := a.control.Recv()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return message
+}
+
+// begin opens a session.
+func (a *rawAgent) begin() {
+	a.t.Helper()
+	a.send(hello())
+	if a.receive().GetWelcome() == nil {
+		a.t.Fatal("not welcomed")
+	}
+}
+
+// offer registers routes and returns the answers.
+func (a *rawAgent) offer(routes ...*tunnelv1.Route) []*tunnelv1.RouteAnswer {
+	a.t.Helper()
+	a.send(register(routes...))
+	for {
+		if registered := a.receive().GetRegistered(); registered != nil {
+			return registered.GetAnswers()
+		}
+	}
+}
+
+func TestSessionBeginsWithHello(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	for name, first := range map[string]*tunnelv1.AgentMessage{
+		"register":       register(routeOffer("/team-a/node")),
+		"nothing":        {},
+		"other protocol": {Kind: &tunnelv1.AgentMessage_Hello{Hello: &tunnelv1.Hello{Protocol: 2, MaxLanes: 4}}},
+		"no lanes":       {Kind: &tunnelv1.AgentMessage_Hello{Hello: &tunnelv1.Hello{Protocol: 1}}},
+		"long name":      {Kind: &tunnelv1.AgentMessage_Hello{Hello: &tunnelv1.Hello{Protocol: 1, MaxLanes: 4, AgentName: strings.Repeat("a", 256)}}},
+	} {
+		a := newRawAgent(t, w, "team-a/node")
+		a.send(first)
+		if bye := a.receive().GetGoodbye(); bye.GetCode() != tunnelv1.Goodbye_PROTOCOL || bye.GetReason() == "" {
+			t.Errorf("%s: %v", name, bye)
+		}
+		// And then the connection ends, though the agent does not hang up.
+		if _, err := a.control.Recv(); err == nil {
+			t.Errorf("%s: the session goes on", name)
+		}
+	}
+	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_sessions")
+}
+
+func TestSecondHelloEndsTheSession(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	a.offer(routeOffer("/team-a/node/x"))
+	a.send(hello())
+	for {
+		if bye := a.receive().GetGoodbye(); bye != nil {
+			if bye.GetCode() != tunnelv1.Goodbye_PROTOCOL {
+				t.Errorf("got %v", bye)
+			}
+			break
+		}
+	}
+	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_sessions")
+}
+
+func TestOneControlStreamPerConnection(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	if _, err := a.openControl().Recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("a second control stream: %v", err)
+	}
+	if a.offer(routeOffer("/team-a/node/x"))[0].GetCode() != tunnelv1.RouteAnswer_ACCEPTED {
+		t.Error("the first one suffers")
+	}
+}
+
+// A lane belongs to the session of its connection, whatever its metadata say.
+func TestLaneNeedsASession(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	ctx := metadata.AppendToOutgoingContext(a.ctx, "agent-id", testenv.ID("team-a/node"), "session", "1")
+	lane, err := a.client.Lane(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.Recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("a lane without a session: %v", err)
+	}
+}
+
+func TestNoMoreLanesThanOffered(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	refused := make(chan error, 10)
+	for range cap(refused) {
+		lane, err := a.client.Lane(a.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, err := lane.Recv(); refused <- err }()
+	}
+	for range cap(refused) - 4 {
+		if err := <-refused; status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("got %v", err)
+		}
+	}
+	testenv.WaitMetric(w, w.Proxy, 4, "sallyport_proxy_lanes", "state", "idle")
+}
+
+func TestMalformedRoutes(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: anyRoute})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	labelled := func(name, value string) *tunnelv1.Route {
+		r := routeOffer("/x")
+		r.Labels = map[string]string{name: value}
+		return r
+	}
+	many := routeOffer("/x")
+	many.Labels = make(map[string]string)
+	for i := range 33 {
+		many.Labels[fmt.Sprint("l", i)] = ""
+	}
+	offers := []*tunnelv1.Route{
+		routeOffer(""), routeOffer("x"), routeOffer("/x/"), routeOffer("//x"), routeOffer("/a/../x"), routeOffer("/-/x"), routeOffer("/metrics"),
+		routeOffer("/x?y"), routeOffer("/%41"), routeOffer("/" + strings.Repeat("a", 600)),
+		labelled("__address__", "evil:1"), labelled("job", "x"), labelled("instance", "x"), labelled("a-b", "x"), labelled("a", strings.Repeat("v", 1025)), many,
+		{Path: "/x"}, {Path: "/x", Target: &tunnelv1.Target{Scheme: "file", Host: "etc", Port: 1}},
+	}
+	for i, answer := range a.offer(offers...) {
+		if answer.GetCode() != tunnelv1.RouteAnswer_INVALID || len(answer.GetReasons()) == 0 {
+			t.Errorf("%v: %v", offers[i], answer)
+		}
+	}
+	if n := w.Proxy.Metric("sallyport_proxy_routes", "state", "served"); n != 0 {
+		t.Errorf("%v routes", n)
+	}
+	if strings.Contains(w.Logs.String(), strings.Repeat("a", 513)) {
+		t.Error("an over-long path is in the log")
+	}
+}
+
+// An agent that reads none of its answers is cut off, and holds up nobody.
+func TestAgentThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: anyRoute})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	batch := make([]*tunnelv1.Route, 100)
+	for i := range batch {
+		batch[i] = routeOffer(fmt.Sprintf("/%s/%d", strings.Repeat("a", 400), i))
+	}
+	for {
+		if err := a.control.Send(register(batch...)); err != nil {
+			break
+		}
+	}
+	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_sessions")
+}
+
+// An agent whose scrape never ends is cut off by the scraper's time, and what it
+// says to the next one is its own answer.
+func TestAgentThatTalksOutOfTurn(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	lane, err := a.client.Lane(a.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.offer(routeOffer("/team-a/node/x"))
+	unasked := &tunnelv1.LaneReply{Head: &tunnelv1.Head{Status: 200}, Body: []byte("unasked")}
+	if err := lane.Send(unasked); err != nil {
+		t.Fatal(err)
+	}
+	testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_lanes", "state", "idle")
+	answer := w.Scraper("prometheus").Get("/team-a/node/x", timeout, "1")
+	if answer.Err == nil {
+		t.Errorf("an answer without an end looked whole: %d %q", answer.Status, answer.Body)
+	}
+	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_lanes", "state", "idle")
+}

@@ -1,0 +1,60 @@
+package testenv_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/seed-951114d4/sallyport/testenv"
+)
+
+// The README lists every metric that the programs have, from the start.
+func TestReadmeListsMetrics(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	proxy := s.startProxy(s.files("proxy", proxyLeaf)...)
+	agent := testenv.Execute(t, append(s.files("agent", agentLeaf), "SALLYPORT_PROXY_ADDRS="+s.tunnel,
+		"SALLYPORT_PROXY_ID="+testenv.ID("proxy"), "SALLYPORT_ADMIN_ADDR=127.0.0.1:0",
+		"SALLYPORT_TARGETS=/team-a/node/x=http://127.0.0.1:1/"), testenv.Build(t, "sallyport-agent"))
+	var table strings.Builder
+	table.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	seen := make(map[string]bool)
+	for _, process := range []*testenv.Process{proxy, agent} {
+		writeMetrics(t, &table, process.Await(`"admin":"([^"]+)"`), seen)
+	}
+	testenv.Readme(t, "metrics", table.String())
+}
+
+func writeMetrics(t *testing.T, table *strings.Builder, addr string, seen map[string]bool) {
+	response, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		if !strings.HasPrefix(name, "sallyport_") || seen[name] {
+			continue
+		}
+		seen[name] = true
+		family := families[name]
+		labels := make(map[string]bool)
+		for _, metric := range family.GetMetric() {
+			for _, pair := range metric.GetLabel() {
+				labels["`"+pair.GetName()+"`"] = true
+			}
+		}
+		fmt.Fprintf(table, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(family.GetType().String()),
+			strings.Join(slices.Sorted(maps.Keys(labels)), ", "), family.GetHelp())
+	}
+}
