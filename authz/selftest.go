@@ -27,7 +27,6 @@ func (s *source) runTests(ctx context.Context) error {
 		SetCompiler(ast.NewCompiler().WithCapabilities(capabilities())).
 		SetStore(s.store).
 		SetModules(modules).
-		CapturePrintOutput(false).
 		RaiseBuiltinErrors(true).
 		RunTests(ctx, txn)
 	if err != nil {

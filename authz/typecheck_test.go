@@ -64,6 +64,12 @@ revoked if input.agent.serial in data.revoked`,
 			"b.rego":      "package b\nok if input.agent.id == \"x\"",
 			"scrape.rego": scrapeAllows + "import data.a\nallow if not a.ok",
 		}, []string{"b.rego:2", "agent"}},
+		{"helper of a helper in else", map[string]string{
+			"a.rego":      "package a\nok if data.b.ok",
+			"b.rego":      "package b\nok if data.c.ok",
+			"c.rego":      "package c\nok if input.agent.id == \"x\"",
+			"scrape.rego": scrapeAllows + "allow if input.request.timeout_ms == 0\nelse := true if not data.a.ok",
+		}, []string{"c.rego:2", "agent", "input of scrape"}},
 		{"dead helper", map[string]string{"lib.rego": `package lib
 unused if input.agnet.id == "x"`}, []string{"lib.rego:2", "agnet"}},
 		{"weakened by an annotation", map[string]string{"register.rego": `# METADATA
