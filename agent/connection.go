@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -30,6 +31,8 @@ const (
 	// A network gone silent is noticed within the sum.
 	keepaliveTime    = 15 * time.Second
 	keepaliveTimeout = 10 * time.Second
+
+	alertTimeout = 250 * time.Millisecond
 )
 
 var errSecondDial = errors.New("the connection has ended")
@@ -44,12 +47,13 @@ type connection struct {
 	dialled   bool
 	dialErr   error
 	handshake error
+	broken    error // the first that reading met
 }
 
 func (a *Agent) newConnection(addr string) (*connection, error) {
 	c := &connection{}
 	cc, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: a.creds, note: c.noteHandshake}),
+		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: a.creds, connection: c}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, a.dial, addr) }),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -84,18 +88,17 @@ func (c *connection) dial(ctx context.Context, dial dialFunc, addr string) (net.
 		return nil, errSecondDial
 	}
 	conn, err := dial(ctx, "tcp", addr)
-	if err != nil {
-		c.mu.Lock()
-		c.dialErr = err
-		c.mu.Unlock()
-	}
+	c.note(&c.dialErr, err)
 	return conn, err
 }
 
-func (c *connection) noteHandshake(err error) {
+// note keeps the first error of a kind.
+func (c *connection) note(kind *error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.handshake = err
+	if *kind == nil {
+		*kind = err
+	}
 }
 
 // greet begins the session.
@@ -130,28 +133,62 @@ func (c *connection) judge(err error) *connectFault {
 		return &connectFault{result: connectUnreachable, cause: c.dialErr}
 	case c.handshake != nil:
 		return &connectFault{result: connectHandshake, reason: authn.ReasonOf(c.handshake), cause: c.handshake}
-	case strings.Contains(err.Error(), "remote error: tls:"):
+	case c.broken != nil && authn.ReasonOf(c.broken) == authn.Rejected:
 		// In TLS 1.3 a client learns only after its handshake that the server
 		// refuses its certificate.
-		return &connectFault{result: connectHandshake, reason: authn.Rejected, cause: err}
+		return &connectFault{result: connectHandshake, reason: authn.Rejected, cause: c.broken}
+	case c.broken != nil && status.Code(err) == codes.Unavailable:
+		return &connectFault{result: connectRefused, cause: c.broken}
 	}
 	return &connectFault{result: connectRefused, cause: err}
 }
 
-// notingCredentials keeps the handshake's error, which gRPC makes into a text.
+// notingCredentials keep the errors of the handshake and of what follows it,
+// which gRPC makes into a text or forgets.
 type notingCredentials struct {
 	credentials.TransportCredentials
-	note func(error)
+	connection *connection
 }
 
 func (n *notingCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := n.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
-		n.note(err)
+		n.connection.note(&n.connection.handshake, err)
+		return nil, nil, err
 	}
-	return conn, info, err
+	return &notingConn{Conn: conn, connection: n.connection, unreadable: make(chan struct{})}, info, nil
 }
 
 func (n *notingCredentials) Clone() credentials.TransportCredentials {
-	return &notingCredentials{TransportCredentials: n.TransportCredentials.Clone(), note: n.note}
+	return &notingCredentials{TransportCredentials: n.TransportCredentials.Clone(), connection: n.connection}
+}
+
+// notingConn keeps the first error that reading meets.
+type notingConn struct {
+	net.Conn
+	connection *connection
+	once       sync.Once
+	unreadable chan struct{} // closed at that error
+}
+
+func (c *notingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.connection.note(&c.connection.broken, err)
+		c.once.Do(func() { close(c.unreadable) })
+	}
+	return n, err
+}
+
+// Write gives the reader a moment to find out why a write failed: gRPC closes the
+// connection at once, and the alert that says so might never be read.
+func (c *notingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		select {
+		case <-c.unreadable:
+		case <-time.After(alertTimeout):
+		}
+	}
+	return n, err
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net"
+	"time"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -23,3 +24,16 @@ func Offer(a *Agent) []*tunnelv1.Route {
 
 // ParseTargetsFile parses the content of a targets file.
 var ParseTargetsFile = parseTargetsFile
+
+// EndingOf is what the proxy is told of a target's error.
+func EndingOf(ctx context.Context, err error) (tunnelv1.End_Code, string) {
+	e := endingOf(ctx, time.Now(), err)
+	return e.code, e.reason
+}
+
+// Sayable, TakesCoding and PassableCoding are of use without an agent.
+var (
+	Sayable        = sayable
+	TakesCoding    = takesCoding
+	PassableCoding = passableCoding
+)

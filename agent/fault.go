@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -29,6 +30,24 @@ func (f *connectFault) Error() string {
 }
 
 func (f *connectFault) Unwrap() error { return f.cause }
+
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// kindOf is the same for attempts that failed alike, so that the log tells them
+// once: a connection that breaks does so by one of several errors, and some
+// texts differ in our port.
+func kindOf(err error) string {
+	var fault *connectFault
+	if errors.As(err, &fault) {
+		if fault.result == connectHandshake {
+			return fault.result + string(fault.reason)
+		}
+		if authn.ReasonOf(fault.cause) == authn.Disconnected {
+			return fault.result
+		}
+	}
+	return digits.ReplaceAllString(err.Error(), "#")
+}
 
 // goodbye is the proxy's last word.
 type goodbye struct {

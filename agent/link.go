@@ -90,7 +90,8 @@ func (l *link) tell(welcomed bool, err error, told string) string {
 		l.log.Warn("session ended, connecting again", "err", reason)
 		return ""
 	}
-	if reason == told {
+	news := kindOf(err)
+	if news == told {
 		l.log.Debug("still no session", "err", reason)
 		return told
 	}
@@ -99,7 +100,7 @@ func (l *link) tell(welcomed bool, err error, told string) string {
 		attrs = append(attrs, "hint", hint)
 	}
 	l.log.Warn("no session, trying again until there is one", attrs...)
-	return reason
+	return news
 }
 
 // attempt dials once and has one session. lasted is the time since the welcome,
@@ -130,8 +131,11 @@ func (l *link) attempt(ctx, stop context.Context) (lasted time.Duration, err err
 		l.agent.metrics.connects.WithLabelValues(fault.result).Inc()
 		return 0, fault
 	}
-	if !late.Stop() || !stopping() {
-		return 0, context.Cause(ctx)
+	if !late.Stop() {
+		return 0, errNoWelcome
+	}
+	if !stopping() {
+		return 0, errStopping
 	}
 	l.agent.metrics.connects.WithLabelValues(connectWelcomed).Inc()
 	welcomed := time.Now()
