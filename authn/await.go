@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -67,27 +66,6 @@ type AnchorDescription struct {
 	Count       int
 	// NotAfter is the latest of them.
 	NotAfter time.Time
-}
-
-// Check loads what the configuration names, for `check` commands: it runs the
-// source until there is material or ctx is done.
-func Check(ctx context.Context, cfg Config, role Role, log *slog.Logger) (Description, error) {
-	source, err := NewSource(cfg, role, log)
-	if err != nil {
-		return Description{}, err
-	}
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- source.Run(running) }()
-	material, err := Await(ctx, source)
-	stop()
-	if runErr := <-ended; err == nil {
-		err = runErr
-	}
-	if err != nil {
-		return Description{}, err
-	}
-	return material.Describe(role), nil
 }
 
 // Describe tells what there is of public interest. The role is our own.

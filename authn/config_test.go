@@ -1,7 +1,7 @@
 package authn_test
 
 import (
-	"context"
+	"net"
 	"strings"
 	"testing"
 
@@ -142,16 +142,11 @@ func TestListsFromText(t *testing.T) {
 	}
 }
 
-func TestCheckFiles(t *testing.T) {
+func TestDescribe(t *testing.T) {
 	t.Parallel()
 	ca, other := newCA(t, pki.CAConfig{TrustDomain: domain}), newCA(t, pki.CAConfig{TrustDomain: domain})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	leaf := agentLeaf(t, ca)
-	described, err := authn.Check(ctx, put(t, t.TempDir(), leaf, ca, other), authn.Client, discard())
-	if err != nil {
-		t.Fatal(err)
-	}
+	described := material(t, files(t, authn.Client, leaf, ca, other)).Describe(authn.Client)
 	if described.ID != nodeID || !described.NotAfter.Equal(leaf.Certificate().NotAfter) || described.TrustDomain != domain || described.Unproved != "" {
 		t.Errorf("%+v", described)
 	}
@@ -164,16 +159,15 @@ func TestCheckFiles(t *testing.T) {
 			t.Errorf("%q lacks %q", text, want)
 		}
 	}
-	described, err = authn.Check(ctx, put(t, t.TempDir(), leaf, other), authn.Client, discard())
-	if err != nil || !strings.Contains(described.String(), "unknown authority") {
-		t.Errorf("under another CA: %v, %s", err, described)
+	if text := material(t, files(t, authn.Client, leaf, other)).Describe(authn.Client).String(); !strings.Contains(text, "unknown authority") {
+		t.Errorf("under another CA: %s", text)
 	}
-	several := issue(t, ca, pki.Request{Role: pki.Proxy, DNSNames: []string{"a.example", "b.example"}})
-	described, err = authn.Check(ctx, put(t, t.TempDir(), several, ca), authn.Server, discard())
-	if err != nil || described.ID != "a.example, b.example" || described.Unproved != "" || !strings.Contains(described.String(), "DNS names: anchors 1") {
-		t.Errorf("several names: %v, %+v", err, described)
+	several := issue(t, ca, pki.Request{Role: pki.Proxy, DNSNames: []string{"a.example", "b.example"}, IPs: []net.IP{net.IPv4(10, 0, 0, 1)}})
+	described = material(t, files(t, authn.Server, several, ca)).Describe(authn.Server)
+	if described.ID != "a.example, b.example, 10.0.0.1" || described.Unproved != "" || !strings.Contains(described.String(), "DNS names: anchors 1") {
+		t.Errorf("several names: %+v", described)
 	}
-	if _, err := authn.Check(ctx, authn.Config{}, authn.Client, discard()); err == nil {
-		t.Error("checked nothing")
+	if described := material(t, files(t, authn.Server, several, other)).Describe(authn.Server); described.Unproved == "" {
+		t.Errorf("several names under another CA: %+v", described)
 	}
 }

@@ -184,6 +184,34 @@ func startImpostor(t *testing.T, pair tls.Certificate) *impostor {
 	return i
 }
 
+// borrowed is a certificate with somebody else's key.
+func borrowed(certificate, key *pki.Leaf) tls.Certificate {
+	pair := certificate.TLS()
+	pair.PrivateKey = key.Key()
+	return pair
+}
+
+func TestCertificateWithoutItsKey(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	listener := authn.ListenTunnel(listen(t), files(t, authn.Server, proxyLeaf(t, ca), ca), authn.ListenConfig{})
+	peers := serve(t, listener)
+	if _, err := dial(listener.Addr(), stranger("h2", borrowed(agentLeaf(t, ca), agentLeaf(t, ca)))); err == nil {
+		t.Error("an agent was let in")
+	}
+	if len(peers) > 0 {
+		t.Errorf("it was taken for %v", <-peers)
+	}
+	i := startImpostor(t, borrowed(proxyLeaf(t, ca), agentLeaf(t, ca)))
+	source := files(t, authn.Client, agentLeaf(t, ca), ca)
+	if _, _, err := call(t, i.addr, authn.TunnelClientCredentials(source, spiffeid.RequireFromString(prxyID))); err == nil {
+		t.Error("a proxy was believed")
+	}
+	if err := <-i.ended; err == nil || i.learned.Load() != 0 {
+		t.Errorf("the impostor learned %d things, handshake: %v", i.learned.Load(), err)
+	}
+}
+
 func TestAgentTellsNothingToAnImpostor(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, pki.CAConfig{TrustDomain: domain})

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"container/list"
-	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -197,6 +196,3 @@ func (l *Listener) deliver(result accepted) bool {
 		return false
 	}
 }
-
-var _ net.Listener = (*Listener)(nil)
-var _ net.Conn = (*tls.Conn)(nil)

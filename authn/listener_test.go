@@ -120,6 +120,9 @@ func TestTunnelSpeaksOnlyHTTP2OverTLS13(t *testing.T) {
 	serve(t, listener)
 	old := stranger("h2", pair)
 	old.MaxVersion = tls.VersionTLS12
+	if state, err := dial(listener.Addr(), stranger("h2", pair)); err != nil || state.Version != tls.VersionTLS13 || state.CurveID != tls.X25519MLKEM768 {
+		t.Errorf("%v, %s, group %v", err, tls.VersionName(state.Version), state.CurveID)
+	}
 	silent := stranger("h2", pair)
 	silent.NextProtos = nil
 	for name, cfg := range map[string]*tls.Config{"TLS 1.2": old, "http/1.1": stranger("http/1.1", pair), "no ALPN": silent} {

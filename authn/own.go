@@ -76,8 +76,9 @@ func (a *anchors) refuseDemo(pair *tls.Certificate) error {
 		return nil
 	}
 	marked := anyMarked(a.own.certs)
-	for _, b := range a.foreign {
-		marked = marked || anyMarked(b.certs)
+	for domain, b := range a.foreign {
+		// What others federate with is no reason to stop.
+		marked = marked || a.accepts(domain) && anyMarked(b.certs)
 	}
 	for _, raw := range pair.Certificate {
 		cert, err := x509.ParseCertificate(raw)

@@ -1,11 +1,16 @@
 package authn_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -356,6 +361,105 @@ func TestDemoCA(t *testing.T) {
 	m := material(t, files(t, authn.Server, proxyLeaf(t, plain), plain))
 	if _, err := m.Verify(chainOf(t, agentLeaf(t, sub)), authn.Client); authn.ReasonOf(err) != authn.DemoAuthority {
 		t.Errorf("peer below it: %v", err)
+	}
+}
+
+func TestAnotherDomainsDemoIsNoneOfOurs(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	cfg := put(t, t.TempDir(), proxyLeaf(t, ca), ca)
+	federate(t, &cfg, "partner.example", newCA(t, pki.CAConfig{TrustDomain: "partner.example", Demo: true}))
+	if _, err := authn.NewFiles(cfg, authn.Server, discard()); err != nil {
+		t.Errorf("not accepted: %v", err)
+	}
+	accept(&cfg, domain, "partner.example")
+	if _, err := authn.NewFiles(cfg, authn.Server, discard()); err == nil {
+		t.Error("accepted: starts")
+	}
+}
+
+func TestNoMaterialProvesNobody(t *testing.T) {
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	if peer, err := new(authn.Material).Verify(chainOf(t, agentLeaf(t, ca)), authn.Client); peer != nil || err == nil {
+		t.Errorf("the zero material proves %v", peer)
+	}
+}
+
+// handCA is an authority that may have limits.
+type handCA struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func (ca *handCA) sign(t *testing.T, template x509.Certificate) *handCA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	template.BasicConstraintsValid = true
+	parent, signer := &template, key
+	if ca != nil {
+		parent, signer = ca.cert, ca.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &template, parent, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &handCA{cert, key}
+}
+
+func authorityTemplate(name string) x509.Certificate {
+	return x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, KeyUsage: x509.KeyUsageCertSign}
+}
+
+func TestLimitsOfAnAuthority(t *testing.T) {
+	t.Parallel()
+	root := (*handCA)(nil).sign(t, authorityTemplate("root"))
+	own := newCA(t, pki.CAConfig{TrustDomain: domain})
+	cfg := put(t, t.TempDir(), proxyLeaf(t, own), own)
+	write(t, cfg.CAFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.cert.Raw}), 0o600)
+	source, err := authn.NewFiles(cfg, authn.Server, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := material(t, source)
+	usages := func(usages ...x509.ExtKeyUsage) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.ExtKeyUsage = usages }
+	}
+	spiffe := x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature}
+	setURIs(nodeID)(&spiffe)
+	for _, test := range []struct {
+		name  string
+		limit func(*x509.Certificate)
+		want  authn.Reason
+	}{
+		{"none", func(*x509.Certificate) {}, ""},
+		{"any purpose", usages(x509.ExtKeyUsageAny), ""},
+		{"our purpose", usages(x509.ExtKeyUsageClientAuth), ""},
+		{"another purpose", usages(x509.ExtKeyUsageServerAuth), authn.WrongPurpose},
+		{"other names", func(c *x509.Certificate) {
+			c.PermittedURIDomains, c.PermittedDNSDomains = []string{"other.example"}, []string{"other.example"}
+		}, authn.BadChain},
+		{"no authority", func(c *x509.Certificate) { c.IsCA = false }, authn.UnknownAuthority},
+		{"signs no certificates", func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, authn.UnknownAuthority},
+	} {
+		template := authorityTemplate("below")
+		test.limit(&template)
+		below := root.sign(t, template)
+		for kind, leaf := range map[string]x509.Certificate{
+			"SPIFFE": spiffe, "DNS": {KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: []string{"prometheus.example.org"}},
+		} {
+			peer, err := m.Verify([]*x509.Certificate{below.sign(t, leaf).cert, below.cert}, authn.Client)
+			if (err == nil) != (test.want == "") || err != nil && authn.ReasonOf(err) != test.want {
+				t.Errorf("%s, %s: %v, %v, want %s", test.name, kind, peer, err, test.want)
+			}
+		}
 	}
 }
 
