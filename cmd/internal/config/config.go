@@ -15,8 +15,10 @@
 //	help:"…"          what it means, as half a sentence
 //	unit:"bytes"      a byte size: a number with a unit, as in 64MiB
 //	secret:"true"     its value appears in no message
+//	noprefix:"true"   the name is a standard of others and has no prefix of ours
 //
-// A struct without an env tag is walked into, with envPrefix before its names.
+// A struct without an env tag is walked into, with envPrefix before its names;
+// env:"-" keeps a field out.
 package config
 
 import (
@@ -29,10 +31,6 @@ import (
 
 // Prefix begins every variable of ours.
 const Prefix = "SALLYPORT_"
-
-// ownName holds the variables that are standards of others and so have no
-// prefix of ours.
-var ownName = map[string]bool{"SPIFFE_ENDPOINT_SOCKET": true}
 
 // Load fills the structs, each given by pointer, from an environment such as
 // os.Environ returns. A variable that is set but empty counts as not set,
@@ -51,7 +49,6 @@ func Load(environ []string, structs ...any) *Faults {
 		f.load(values, faults)
 	}
 	findUnknown(values, fields, faults)
-	faults.read = len(faults.list)
 	return faults
 }
 

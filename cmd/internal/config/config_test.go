@@ -39,10 +39,11 @@ type sample struct {
 	Pairs   pairs         `env:"PAIRS" help:"pairs"`
 	Name    string        `env:"NAME" default:"host name" help:"a name"`
 	Token   time.Duration `env:"TOKEN" secret:"true" help:"pretend that it is secret"`
-	Socket  string        `env:"SPIFFE_ENDPOINT_SOCKET" help:"the Workload API"`
+	Socket  string        `env:"SPIFFE_ENDPOINT_SOCKET" noprefix:"true" help:"the Workload API"`
 	Tunnel  sub           `envPrefix:"TLS_"`
 	Scrape  sub           `envPrefix:"SCRAPE_TLS_"`
 	Version string        // not from the environment
+	Inner   sub           `env:"-"`
 }
 
 func faultLines(f *config.Faults) []string {

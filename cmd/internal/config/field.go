@@ -61,6 +61,7 @@ func walk(out []field, v reflect.Value, prefix string) []field {
 		}
 		tag, tagged := sf.Tag.Lookup("env")
 		switch {
+		case tag == "-":
 		case tagged:
 			out = append(out, newField(sf, v.Field(i), prefix, tag))
 		case sf.Type.Kind() == reflect.Struct:
@@ -76,7 +77,7 @@ func newField(sf reflect.StructField, v reflect.Value, prefix, tag string) field
 		panic(fmt.Sprintf("config: %s: option %q", name, option))
 	}
 	name = prefix + name
-	if !ownName[name] {
+	if sf.Tag.Get("noprefix") != "true" {
 		name = Prefix + name
 	}
 	f := field{
@@ -88,7 +89,7 @@ func newField(sf reflect.StructField, v reflect.Value, prefix, tag string) field
 			Required: option == "required",
 		},
 		value:  v,
-		bytes:  sf.Tag.Get("unit") == "bytes",
+		bytes:  sf.Tag.Get("unit") == "bytes" || v.Type().Name() == "ByteSize",
 		secret: sf.Tag.Get("secret") == "true",
 	}
 	if f.Shown == "" {

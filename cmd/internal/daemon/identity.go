@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-951114d4/sallyport/authn"
+)
+
+// checkTimeout is how long check waits for the Workload API.
+const checkTimeout = 10 * time.Second
+
+// Keep is the helper that keeps a source current. It says when there is an
+// identity at first, and fails where the Workload API gives several and none was
+// chosen: waiting does not help then.
+func Keep(source authn.Keeper, log *slog.Logger) Helper {
+	return Helper{Name: "the source of certificates", Run: func(ctx context.Context) error {
+		group, running := errgroup.WithContext(ctx)
+		group.Go(func() error { return source.Run(running) })
+		group.Go(func() error {
+			material, err := authn.Await(running, source)
+			var choice *authn.SVIDChoiceError
+			switch {
+			case err == nil:
+				log.Info("identity", "id", material.Identity.String(), "not_after", material.NotAfter())
+			case errors.As(err, &choice):
+				return err
+			}
+			return nil
+		})
+		return group.Wait()
+	}}
+}
+
+// DescribeIdentity runs the keepers until the source has material, and describes
+// that. The role is our own.
+func DescribeIdentity(ctx context.Context, w io.Writer, role authn.Role, source authn.Source, keepers ...authn.Keeper) error {
+	patience, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var helpers []Helper
+	for _, keeper := range keepers {
+		helpers = append(helpers, Helper{Name: "the source of certificates", Run: keeper.Run})
+	}
+	return Supervise(patience, func(ctx context.Context) error {
+		material, err := authn.Await(ctx, source)
+		if err != nil {
+			return fmt.Errorf("waiting for a certificate: %w", err)
+		}
+		return write(w, material.Describe(role).String())
+	}, helpers...)
+}
