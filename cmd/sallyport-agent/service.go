@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+)
+
+// service is an agent with all that it needs.
+type service struct {
+	settings *settings
+	log      *slog.Logger
+	registry *prometheus.Registry
+	own      authn.Keeper
+	agent    *agent.Agent
+}
+
+// Check describes what the service would work with.
+func (s *service) Check(ctx context.Context, w io.Writer) error {
+	if err := daemon.DescribeIdentity(ctx, w, authn.Client, s.own, s.own); err != nil {
+		return err
+	}
+	expected := "the host name that is dialled"
+	if id := s.settings.Own.ProxyID; !id.IsZero() {
+		expected = id.String()
+	}
+	_, err := fmt.Fprintf(w, "proxies       %s\nthey prove    %s\n", strings.Join(s.settings.Agent.ProxyAddrs, ", "), expected)
+	return err
+}
+
+// Run opens the admin listener and works until ctx ends.
+func (s *service) Run(ctx context.Context) error {
+	listener, err := admin.Listen(ctx, s.settings.Admin)
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		s.log.Info("listening", "admin", listener.Addr().String())
+	}
+	return daemon.Supervise(ctx, s.agent.Run,
+		daemon.Keep(s.own, s.log),
+		daemon.Helper{Name: "the admin listener", Run: func(ctx context.Context) error {
+			return admin.New(s.ready, s.registry, s.log).Run(ctx, listener)
+		}},
+	)
+}
+
+// ready tells why the agent is of no use yet, or no more.
+func (s *service) ready() error {
+	if _, err := s.own.Material(); err != nil {
+		return fmt.Errorf("no certificate: %w", err)
+	}
+	return s.agent.Ready()
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// TestHandshakeLogIsBounded: strangers fill the metric, not the disk.
+func TestHandshakeLogIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		registry := prometheus.NewRegistry()
+		handshakes := newHandshakes(registry, slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		failed := handshakes.failed("tunnel")
+		remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
+		for range 100 {
+			failed(remote, errors.New("no TLS"))
+		}
+		if got := strings.Count(out.String(), "\n"); got != maxLoggedHandshakes {
+			t.Errorf("%d lines in a second, want %d", got, maxLoggedHandshakes)
+		}
+		out.Reset()
+		time.Sleep(time.Second)
+		failed(remote, errors.New("no TLS"))
+		if got := out.String(); !strings.Contains(got, "not_logged_before=95") {
+			t.Errorf("a second later: %q", got)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := 0.0
+		for _, metric := range families[0].GetMetric() {
+			total += metric.GetCounter().GetValue()
+		}
+		if total != 101 {
+			t.Errorf("counted %v of 101", total)
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/proxy"
+)
+
+// service is a proxy with all that it needs.
+type service struct {
+	settings *settings
+	log      *slog.Logger
+	registry *prometheus.Registry
+	own      authn.Keeper
+	scrape   authn.Keeper // nil: the scrape side uses own
+	policy   *authz.Policy
+	proxy    *proxy.Proxy
+}
+
+// self is the proxy as the policy sees it.
+func (s *service) self() authz.ProxyInput {
+	material, err := s.own.Material()
+	if err != nil {
+		return authz.ProxyInput{}
+	}
+	return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+}
+
+// scrapeSource is what the scrape listener proves itself with.
+func (s *service) scrapeSource() authn.Source {
+	if s.scrape != nil {
+		return s.scrape
+	}
+	return s.own
+}
+
+// Check describes what the service would work with.
+func (s *service) Check(ctx context.Context, w io.Writer) error {
+	if err := daemon.DescribeIdentity(ctx, w, authn.Server, s.own, s.own); err != nil {
+		return err
+	}
+	if s.scrape != nil {
+		fmt.Fprintln(w, "\nscrape side:")
+		if err := daemon.DescribeIdentity(ctx, w, authn.Server, s.scrape, s.own, s.scrape); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	_, err := fmt.Fprintf(w, "policy        %s, revision %s\n", s.settings.Policy, s.policy.Revision())
+	return err
+}
+
+// Run opens the listeners and serves until ctx ends.
+func (s *service) Run(ctx context.Context) error {
+	listeners, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	handshakes := newHandshakes(s.registry, s.log)
+	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel")})
+	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), authn.ListenConfig{
+		Auth:   s.settings.Proxy.ClientAuth.TLS(),
+		Failed: handshakes.failed("scrape"),
+	})
+	helpers := []daemon.Helper{
+		daemon.Keep(s.own, s.log),
+		{Name: "the admin listener", Run: func(ctx context.Context) error {
+			return admin.New(s.ready, s.registry, s.log).Run(ctx, listeners.admin)
+		}},
+	}
+	if s.scrape != nil {
+		helpers = append(helpers, daemon.Helper{Name: "the scrape side's source of certificates", Run: s.scrape.Run})
+	}
+	return daemon.Supervise(ctx, func(ctx context.Context) error {
+		return s.proxy.Run(ctx, tunnel, scrape)
+	}, helpers...)
+}
+
+// ready tells why the proxy is of no use yet, or no more.
+func (s *service) ready() error {
+	if _, err := s.own.Material(); err != nil {
+		return fmt.Errorf("no certificate for the tunnel: %w", err)
+	}
+	if _, err := s.scrapeSource().Material(); err != nil {
+		return fmt.Errorf("no certificate for the scrape side: %w", err)
+	}
+	return s.proxy.Ready()
+}
+
+type listeners struct {
+	tunnel, scrape net.Listener
+	admin          net.Listener // nil: off
+}
+
+// listen opens all listeners or none.
+func (s *service) listen(ctx context.Context) (opened listeners, err error) {
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, listener := range []net.Listener{opened.tunnel, opened.scrape, opened.admin} {
+			if listener != nil {
+				listener.Close()
+			}
+		}
+	}()
+	var config net.ListenConfig
+	if opened.tunnel, err = config.Listen(ctx, "tcp", s.settings.Proxy.TunnelAddr); err != nil {
+		return opened, fmt.Errorf("listening for agents: %w", err)
+	}
+	if opened.scrape, err = config.Listen(ctx, "tcp", s.settings.Proxy.ScrapeAddr); err != nil {
+		return opened, fmt.Errorf("listening for scrapers: %w", err)
+	}
+	if opened.admin, err = admin.Listen(ctx, s.settings.Admin); err != nil {
+		return opened, err
+	}
+	attrs := []any{"tunnel", opened.tunnel.Addr().String(), "scrape", opened.scrape.Addr().String()}
+	if opened.admin != nil {
+		attrs = append(attrs, "admin", opened.admin.Addr().String())
+	}
+	s.log.Info("listening", attrs...)
+	return opened, nil
+}
