@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/seed-951114d4/sallyport/cmd/internal/release"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// command is one of the things that the tool does.
+type command struct {
+	name    string // as typed, in one or two words
+	args    string // what may follow it
+	summary string
+	// setup declares the flags and returns what to do once they are parsed.
+	setup func(flags *flag.FlagSet) action
+}
+
+// action does what a command is for.
+type action func(ctx context.Context, stdout, stderr io.Writer) error
+
+func commands() []command {
+	return []command{
+		{"demo", "[--once]", "show the whole system on this machine", demoCommand},
+		{"pki init", "[flags]", "make a certificate authority to try things with", initCommand},
+		{"pki issue", "--role ROLE --id ID [flags]", "make a certificate for a proxy, an agent or a scraper", issueCommand},
+	}
+}
+
+// usageError is a mistake in what was typed.
+type usageError struct{ error }
+
+// run does what the arguments say and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		usage(stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "-h", "-help", "--help", "help":
+		usage(stdout)
+		return exitOK
+	case "-version", "--version", "version":
+		if release.Print(stdout, "sallyport") != nil {
+			return exitFailed
+		}
+		return exitOK
+	}
+	for _, c := range commands() {
+		words := strings.Fields(c.name)
+		if len(args) >= len(words) && strings.Join(args[:len(words)], " ") == c.name {
+			return c.run(ctx, args[len(words):], stdout, stderr)
+		}
+	}
+	fmt.Fprintf(stderr, "sallyport: no command %q\n\n", strings.Join(args[:min(2, len(args))], " "))
+	usage(stderr)
+	return exitUsage
+}
+
+func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // what went wrong is said once, below
+	do := c.setup(flags)
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		c.help(stdout, flags)
+		return exitOK
+	case err != nil:
+		err = usageError{err}
+	case flags.NArg() > 0:
+		err = usageError{fmt.Errorf("unexpected argument %q", flags.Arg(0))}
+	default:
+		err = do(ctx, stdout, stderr)
+	}
+	var mistake usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &mistake):
+		fmt.Fprintf(stderr, "sallyport %s: %v\nSee sallyport %s --help.\n", c.name, err, c.name)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "sallyport %s: %v\n", c.name, err)
+	return exitFailed
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "sallyport is the operator's tool of Sallyport, through which Prometheus scrapes\ntargets behind a firewall. The daemons are sallyport-proxy and sallyport-agent.\n\nUsage:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  sallyport %-10s  %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nEach command explains itself with --help. --version tells which build this is.\n")
+}
+
+func (c command) help(w io.Writer, flags *flag.FlagSet) {
+	fmt.Fprintf(w, "sallyport %s: %s\n\nUsage:\n  sallyport %s %s\n\nFlags:\n", c.name, c.summary, c.name, c.args)
+	flags.VisitAll(func(f *flag.Flag) {
+		argument, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  %s\n      %s", strings.TrimSpace("--"+f.Name+" "+argument), text)
+		switch f.DefValue {
+		case "", "false", "0s":
+		default:
+			fmt.Fprintf(w, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(w)
+	})
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	prom "github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/config"
+	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
+	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
+	"github.com/seed-951114d4/sallyport/cmd/internal/release"
+	"github.com/seed-951114d4/sallyport/proxy"
+)
+
+const (
+	demoPolicy = "builtin:default"
+	loopback   = "127.0.0.1:0"
+)
+
+// demoProxy is a real proxy on free ports.
+type demoProxy struct {
+	proxy      *proxy.Proxy
+	source     authn.Keeper
+	agents     *authn.Listener
+	scrapes    *authn.Listener
+	agentsAddr string
+	scrapeAddr string
+	log        *os.File
+}
+
+func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
+	d := &demoProxy{}
+	var err error
+	if d.log, err = f.openLog("proxy"); err != nil {
+		return nil, err
+	}
+	log := fileLogger(d.log)
+	if d.source, err = authn.NewSource(f.identity("proxy"), authn.Server, log); err != nil {
+		return nil, err
+	}
+	compiled, err := policy.Load(ctx, demoPolicy)
+	if err != nil {
+		return nil, err
+	}
+	var cfg proxy.Config
+	if err := config.Load(nil, &cfg).Err(); err != nil {
+		return nil, err
+	}
+	d.proxy, err = proxy.New(cfg, proxy.Parts{
+		Policy:   authz.NewEngine(compiled),
+		Self:     d.self,
+		Log:      log,
+		Metrics:  prom.NewRegistry(),
+		Software: release.Version(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, d.listen(ctx, log)
+}
+
+func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
+	var config net.ListenConfig
+	agents, err := config.Listen(ctx, "tcp", loopback)
+	if err != nil {
+		return fmt.Errorf("listening for agents: %w", err)
+	}
+	scrapes, err := config.Listen(ctx, "tcp", loopback)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listening for scrapers: %w", err), agents.Close())
+	}
+	failed := func(remote net.Addr, err error) {
+		log.Warn("handshake failed", "remote", remote.String(), "reason", string(authn.ReasonOf(err)), "error", err)
+	}
+	d.agents = authn.ListenTunnel(agents, d.source, authn.ListenConfig{Failed: failed})
+	d.scrapes = authn.ListenHTTPS(scrapes, d.source, authn.ListenConfig{Failed: failed})
+	d.agentsAddr, d.scrapeAddr = agents.Addr().String(), scrapes.Addr().String()
+	return nil
+}
+
+func (d *demoProxy) self() authz.ProxyInput {
+	material, err := d.source.Material()
+	if err != nil {
+		return authz.ProxyInput{}
+	}
+	return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+}
+
+func (d *demoProxy) helpers() []daemon.Helper {
+	return []daemon.Helper{
+		{Name: "the proxy's certificates", Run: d.source.Run},
+		{Name: "the proxy", Run: func(ctx context.Context) error {
+			defer d.log.Close()
+			return d.proxy.Run(ctx, d.agents, d.scrapes)
+		}},
+	}
+}
+
+func (d *demoProxy) url(path string) string { return "https://" + d.scrapeAddr + path }
+
+// openLog makes the log of a daemon. Nobody else is to read it.
+func (f folder) openLog(name string) (*os.File, error) {
+	file, err := os.OpenFile(f.file(name+".log"), os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making a log: %w", err)
+	}
+	return file, nil
+}
+
+func fileLogger(file *os.File) *slog.Logger {
+	return logging.New(file, logging.Config{Format: logging.Text})
+}
+
+func logFiles(teams []*team) []string {
+	names := []string{"proxy.log"}
+	for _, team := range teams {
+		names = append(names, team.plan.name+".log")
+	}
+	return names
+}
