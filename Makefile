@@ -6,7 +6,7 @@ BENCHTIME ?= 1s
 FUZZTIME  ?= 20s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint proto bench fuzz govulncheck clean
+.PHONY: help build demo test lint proto readme bench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: ## check formatting, go.mod, go vet and staticcheck
 
 proto: ## write the Go code of the wire contract again (a test fails when it differs)
 	$(GO) run ./proto/generate .
+
+readme: ## write the README's tables from the code again (a test fails when they differ)
+	UPDATE_README=1 $(GO) test -p 1 -count=1 -run Readme ./...
 
 bench: ## run the benchmarks; BENCHTIME=1s, compare two runs with go tool benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m ./...
