@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,10 +98,16 @@ func (m *metrics) scraped(outcome Outcome, took time.Duration) {
 func (m *metrics) decided(action string, d authz.Decision) {
 	result := "deny"
 	switch {
-	case d.Fault != nil:
-		result = "fault"
 	case d.Allow:
 		result = "allow"
+	case faulty(d):
+		result = "fault"
 	}
 	m.decisions.WithLabelValues(action, result).Inc()
+}
+
+// faulty tells a denial that the policy did not mean from one that it did; a
+// policy that has nothing to say denies.
+func faulty(d authz.Decision) bool {
+	return d.Fault != nil && !errors.Is(d.Fault, authz.ErrUndefined)
 }

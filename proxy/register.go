@@ -43,8 +43,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, r *tunnelv1.Route)
 	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: decision.ID, Code: tunnelv1.RouteAnswer_ACCEPTED}
 	if !decision.Allow {
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, decision.Reasons
-		t.log.Warn("registration denied by policy", "session", s.id, "agent", s.peer.Identity.String(), "route", path,
-			"reasons", decision.Reasons, "decision", decision.ID, "fault", decision.Fault)
+		t.logDenied(s, path, decision)
 		return answer
 	}
 	switch err := t.routes.register(s, path, r.GetLabels()); {
@@ -58,6 +57,15 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, r *tunnelv1.Route)
 		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
 	}
 	return answer
+}
+
+func (t *tunnel) logDenied(s *session, path string, d authz.Decision) {
+	log := t.log.With("session", s.id, "agent", s.peer.Identity.String(), "route", path, "decision", d.ID)
+	if faulty(d) {
+		log.Error("policy fault, registration denied", "fault", d.Fault)
+		return
+	}
+	log.Warn("registration denied by policy", "reasons", d.Reasons)
 }
 
 // decideRegister asks the policy with what the handshake proved and, marked as

@@ -83,7 +83,7 @@ func (s scrapes) decide(r *http.Request, id authn.Identity, q request, route fou
 		Proxy: s.self(),
 	})
 	s.metrics.decided("scrape", decision)
-	if decision.Fault != nil {
+	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)
 	}
 	return decision

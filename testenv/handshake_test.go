@@ -66,13 +66,17 @@ func strangers(t *testing.T, w *testenv.World, partner *pki.CA) []stranger {
 		{"two URIs", issue(w.CA, with(func(c *x509.Certificate) { c.URIs = append(c.URIs, uri(testenv.ID("proxy"))) }))},
 		{"a trust domain itself", issue(w.CA, with(func(c *x509.Certificate) { c.URIs = []*url.URL{uri("spiffe://example.org")} }))},
 		{"no name", issue(w.CA, with(func(c *x509.Certificate) { c.URIs = nil }))},
-		{"two DNS names", issue(w.CA, with(func(c *x509.Certificate) { c.URIs, c.DNSNames = nil, []string{"prometheus.example.org", "b.example.org"} }))},
+		{"two DNS names", issue(w.CA, with(func(c *x509.Certificate) {
+			c.URIs, c.DNSNames = nil, []string{"prometheus.example.org", "b.example.org"}
+		}))},
 		{"our domain by a partner's CA", issue(partner, pki.Request{Role: pki.Scraper, SPIFFEID: "spiffe://partner.example/prometheus", Template: func(c *x509.Certificate) {
 			c.URIs = []*url.URL{uri(testenv.ID("prometheus"))}
 		}})},
 		{"partner's domain by our CA", issue(w.CA, with(func(c *x509.Certificate) { c.URIs = []*url.URL{uri("spiffe://partner.example/prometheus")} }))},
 		{"a domain that nobody trusts", issue(w.CA, with(func(c *x509.Certificate) { c.URIs = []*url.URL{uri("spiffe://elsewhere.example/prometheus")} }))},
-		{"a CA's own certificate", issue(w.CA, with(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign }))},
+		{"a CA's own certificate", issue(w.CA, with(func(c *x509.Certificate) {
+			c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+		}))},
 	}
 }
 
