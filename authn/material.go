@@ -14,17 +14,6 @@ const (
 	sourceSPIFFE = "spiffe"
 )
 
-// Role is a side of a handshake.
-type Role uint8
-
-// The zero Role is none and proves nothing.
-const (
-	// Client dials: an agent or a scraper.
-	Client Role = iota + 1
-	// Server listens: the proxy.
-	Server
-)
-
 // Source gives what a handshake needs, as it is now.
 type Source interface {
 	// Material returns the current state. The error says why there is none (yet).

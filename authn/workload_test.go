@@ -373,7 +373,7 @@ func waitLine(t *testing.T, log *book, text string, n int) {
 func TestWorkloadAPIExpiresWithoutSuccessor(t *testing.T) {
 	t.Parallel()
 	s := startSPIRE(t, nil)
-	leaf := issue(t, s.ca, pki.Request{Role: pki.Agent, SPIFFEID: nodeID, NotAfter: time.Now().Add(2 * time.Second).Truncate(time.Second)})
+	leaf := issue(t, s.ca, pki.Request{Role: pki.Agent, SPIFFEID: nodeID, NotAfter: time.Now().Add(4 * time.Second).Truncate(time.Second)})
 	s.give(t, nil, leaf)
 	run(t, s.source)
 	s.until(t, leaf)
