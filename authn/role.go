@@ -48,6 +48,8 @@ func (r Role) extKeyUsage() x509.ExtKeyUsage {
 func checkLeaf(leaf *x509.Certificate, role Role) error {
 	const signing = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	switch {
+	case role != Client && role != Server:
+		return fail(WrongPurpose, errors.New("no role to verify a certificate for"))
 	case leaf.IsCA || leaf.KeyUsage&signing != 0:
 		return fail(WrongPurpose, errors.New("certificate is an authority's"))
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
