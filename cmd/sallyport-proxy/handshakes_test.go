@@ -28,7 +28,7 @@ func TestHandshakeLogIsBounded(t *testing.T) {
 			t.Errorf("%d lines in a second, want %d", got, maxLoggedHandshakes)
 		}
 		out.Reset()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		failed(remote, errors.New("no TLS"))
 		if got := out.String(); !strings.Contains(got, "not_logged_before=95") {
 			t.Errorf("a second later: %q", got)

@@ -27,15 +27,6 @@ type service struct {
 	proxy    *proxy.Proxy
 }
 
-// self is the proxy as the policy sees it.
-func (s *service) self() authz.ProxyInput {
-	material, err := s.own.Material()
-	if err != nil {
-		return authz.ProxyInput{}
-	}
-	return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
-}
-
 // scrapeSource is what the scrape listener proves itself with.
 func (s *service) scrapeSource() authn.Source {
 	if s.scrape != nil {

@@ -41,7 +41,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	service.policy = compiled
 	service.proxy, err = proxy.New(s.Proxy, proxy.Parts{
 		Policy:   authz.NewEngine(compiled),
-		Self:     service.self,
+		Self:     policy.Self(service.own),
 		Log:      log,
 		Metrics:  service.registry,
 		Software: release.Version(),

@@ -145,7 +145,7 @@ func (d *demo) showAgents(ctx context.Context) error {
 			d.screen.ok("%-22s serves %-14s from %s", team.plan.id(), target.path, target.url())
 		}
 	}
-	d.screen.note("the proxy learns paths only; the targets' addresses stay with the agents")
+	d.screen.note("a scrape names a path; only the agent looks up where it leads")
 	return nil
 }
 

@@ -56,7 +56,7 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	}
 	d.proxy, err = proxy.New(cfg, proxy.Parts{
 		Policy:   authz.NewEngine(compiled),
-		Self:     d.self,
+		Self:     policy.Self(d.source),
 		Log:      log,
 		Metrics:  prom.NewRegistry(),
 		Software: release.Version(),
@@ -84,14 +84,6 @@ func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
 	d.scrapes = authn.ListenHTTPS(scrapes, d.source, authn.ListenConfig{Failed: failed})
 	d.agentsAddr, d.scrapeAddr = agents.Addr().String(), scrapes.Addr().String()
 	return nil
-}
-
-func (d *demoProxy) self() authz.ProxyInput {
-	material, err := d.source.Material()
-	if err != nil {
-		return authz.ProxyInput{}
-	}
-	return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
 }
 
 func (d *demoProxy) helpers() []daemon.Helper {

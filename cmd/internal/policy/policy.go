@@ -1,5 +1,5 @@
-// Package policy finds the policy that an operator named. Only commands import
-// it; compiling is authz's.
+// Package policy finds the policy that an operator named, and tells a policy for
+// whom it decides. Only commands with a proxy import it; compiling is authz's.
 package policy
 
 import (
@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/policies"
 )
@@ -41,4 +42,16 @@ func open(name string) (fs.FS, error) {
 		return nil, fmt.Errorf("%q is neither a folder nor %sNAME", name, builtin)
 	}
 	return os.DirFS(name), nil
+}
+
+// Self returns what tells a policy who the deciding proxy is, as the source has
+// it at the time; nobody where the source has nothing.
+func Self(source authn.Source) func() authz.ProxyInput {
+	return func() authz.ProxyInput {
+		material, err := source.Material()
+		if err != nil {
+			return authz.ProxyInput{}
+		}
+		return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+	}
 }
