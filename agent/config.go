@@ -47,7 +47,7 @@ type Config struct {
 
 // Validate reports every fault at once, naming the variable. It reads no file:
 // New does.
-func (c *Config) Validate() error {
+func (c Config) Validate() error {
 	var faults []error
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("SALLYPORT_"+variable+": "+format, args...))

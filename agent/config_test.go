@@ -50,7 +50,7 @@ func TestConfigIsValid(t *testing.T) {
 }
 
 func TestConfigTellsEveryFaultAtOnce(t *testing.T) {
-	wantFaults(t, (&agent.Config{}).Validate(),
+	wantFaults(t, agent.Config{}.Validate(),
 		`SALLYPORT_PROXY_ADDRS: no address, want host:port`,
 		`SALLYPORT_TARGETS: no target: set this or SALLYPORT_TARGETS_FILE`,
 		`SALLYPORT_MAX_CONCURRENT_SCRAPES: 0 is not between 1 and 1024`,

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net"
+	"testing"
 	"time"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -37,3 +38,10 @@ var (
 	TakesCoding    = takesCoding
 	PassableCoding = passableCoding
 )
+
+// Scraper answers requests of a's targets, through send and without a tunnel.
+func Scraper(t testing.TB, a *Agent, send func(*tunnelv1.LaneReply) error) func(context.Context, *tunnelv1.ScrapeRequest) error {
+	t.Cleanup(a.table.close)
+	out := &reply{send: send}
+	return func(ctx context.Context, req *tunnelv1.ScrapeRequest) error { return a.scraper.scrape(ctx, req, out) }
+}

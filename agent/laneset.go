@@ -16,6 +16,9 @@ const (
 	laneRetryBase  = 100 * time.Millisecond
 	laneRetryMost  = 5 * time.Second
 	laneRetryTimes = 2
+	// A proxy that shrinks says so and ends lanes, which may come in any order:
+	// the end of a lane is taken for a wish only after this.
+	laneSettle = 50 * time.Millisecond
 )
 
 // laneSet keeps as many lanes of a session open as the proxy wants, within the
@@ -78,9 +81,13 @@ func (ls *laneSet) reconcile(ctx context.Context, now time.Time) {
 func (ls *laneSet) gone(end laneEnd, now time.Time) {
 	ls.open--
 	ls.log.Debug("lane ended", "err", sayableError(end.err), "open", ls.open, "wanted", ls.wanted)
-	if end.worked || ls.open >= ls.wanted { // what the proxy closes to shrink did not fail
+	switch {
+	case ls.open >= ls.wanted:
 		ls.retry.reset()
-	} else {
+	case end.worked:
+		ls.retry.reset()
+		ls.notBefore = now.Add(laneSettle)
+	default:
 		ls.notBefore = now.Add(ls.retry.next())
 	}
 }

@@ -70,10 +70,10 @@ type routeBook struct {
 	metrics *metrics
 
 	routes    map[string]*route
-	pending   []string // to offer, in order
-	withdrawn []string // to withdraw, in order
-	batches   []*batch // offered, oldest first
-	dueAgain  time.Time
+	pending   []string  // to offer, in order
+	withdrawn []string  // to withdraw, in order
+	batches   []*batch  // offered, oldest first
+	dueAgain  time.Time // when the first refused route is to be offered again; zero: never
 }
 
 func newRouteBook(log *slog.Logger, m *metrics) *routeBook {
@@ -260,20 +260,16 @@ func (b *routeBook) revoked(answers []*tunnelv1.RouteAnswer, now time.Time) {
 // settled says whether each route has its answer.
 func (b *routeBook) settled() bool { return len(b.pending) == 0 && len(b.batches) == 0 }
 
-// overdue says whether the proxy owes an answer for too long.
-func (b *routeBook) overdue(now time.Time) bool {
-	return len(b.batches) > 0 && now.Sub(b.batches[0].sent) > answerTimeout
+// overdueAt is when the proxy owes an answer for too long, zero if it owes none.
+func (b *routeBook) overdueAt() time.Time {
+	if len(b.batches) == 0 {
+		return time.Time{}
+	}
+	return b.batches[0].sent.Add(answerTimeout)
 }
 
-// due is when something is to be done without any message, zero for never.
-func (b *routeBook) due() time.Time {
-	due := b.dueAgain
-	if len(b.batches) > 0 {
-		if late := b.batches[0].sent.Add(answerTimeout + 1); due.IsZero() || late.Before(due) {
-			due = late
-		}
-	}
-	return due
+func (b *routeBook) overdue(now time.Time) bool {
+	return len(b.batches) > 0 && !now.Before(b.overdueAt())
 }
 
 // forget takes the routes out of the metrics when the session is over.

@@ -149,7 +149,7 @@ func TestScrapeOfFaultyTargets(t *testing.T) {
 		code    tunnelv1.End_Code
 		reason  string
 	}{
-		"redirect":              {handler: http.RedirectHandler("http://127.0.0.1:1/secret", 302).ServeHTTP, code: tunnelv1.End_REJECTED, reason: `redirected \(status 302\)`},
+		"redirect":              {handler: http.RedirectHandler("http://127.0.0.1:1/secret", http.StatusFound).ServeHTTP, code: tunnelv1.End_REJECTED, reason: `redirected \(status 302\)`},
 		"redirect without aim":  {handler: raw("HTTP/1.1 304 Not Modified\r\n\r\n"), code: tunnelv1.End_REJECTED, reason: `redirected \(status 304\)`},
 		"HTML":                  {handler: html(200), code: tunnelv1.End_REJECTED, reason: `answered with text/html; charset=utf-8, which is no metrics`},
 		"HTML with an error":    {handler: html(500), status: 500, code: tunnelv1.End_COMPLETE},

@@ -149,6 +149,9 @@ func (s *session) send(ctx context.Context) {
 	}
 }
 
+// serving says whether there may be new routes and lanes.
+func (s *session) serving() bool { return !s.leaving && !s.draining }
+
 // want makes the routes follow the table.
 func (s *session) want(snap *snapshot) {
 	s.snapshot = snap
@@ -159,7 +162,7 @@ func (s *session) want(snap *snapshot) {
 // steps of a drain.
 func (s *session) advance(ctx context.Context, now time.Time) error {
 	switch {
-	case s.routes.overdue(now):
+	case s.serving() && s.routes.overdue(now):
 		return errNoAnswer
 	case s.goodbye != nil && s.partBy.Before(now):
 		return errors.Join(s.goodbye, errNotClosed)
@@ -167,7 +170,7 @@ func (s *session) advance(ctx context.Context, now time.Time) error {
 	if s.outgoing == nil {
 		s.outgoing = s.next(now)
 	}
-	if !s.leaving && !s.draining {
+	if s.serving() {
 		s.lanes.reconcile(ctx, now)
 	}
 	if s.drained && !s.hungUp && s.outgoing == nil && s.lanes.open == 0 {
@@ -175,7 +178,7 @@ func (s *session) advance(ctx context.Context, now time.Time) error {
 		s.partBy = now.Add(closeTimeout)
 		close(s.out)
 	}
-	if !s.settled && s.routes.settled() && !s.leaving && !s.draining {
+	if s.serving() && !s.settled && s.routes.settled() {
 		s.settled = true
 		s.link.setReason("")
 	}
@@ -206,8 +209,15 @@ func (s *session) sent() {
 
 // pause is how long nothing will happen by itself.
 func (s *session) pause(now time.Time) time.Duration {
+	dues := [...]time.Time{s.partBy, {}, {}, {}}
+	if s.serving() {
+		dues[1], dues[2] = s.routes.overdueAt(), s.lanes.due()
+		if s.outgoing == nil {
+			dues[3] = s.routes.dueAgain
+		}
+	}
 	pause := time.Hour
-	for _, due := range []time.Time{s.routes.due(), s.lanes.due(), s.partBy} {
+	for _, due := range dues {
 		if !due.IsZero() {
 			pause = min(pause, due.Sub(now))
 		}

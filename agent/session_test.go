@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -13,9 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -265,7 +268,15 @@ func TestLanesFollowTheProxysWish(t *testing.T) {
 		lane = <-session.lanes
 		time.Sleep(time.Minute) // long enough to have been a good lane
 		lane.end <- nil
+		open(1)
+		time.Sleep(time.Second)
 		open(2) // one in its place
+		lane = <-session.lanes
+		lane.end <- nil // ended just before the proxy says that it wants no other
+		open(1)
+		session.wantLanes(1)
+		time.Sleep(time.Second)
+		open(1)
 		session.wantLanes(1 << 31)
 		open(8)
 		session.wantLanes(0)
@@ -560,6 +571,75 @@ func TestSilentNetworkIsNoticedWithin30Seconds(t *testing.T) {
 		r.session(t)
 		if waited := time.Since(begun); waited > 30*time.Second {
 			t.Errorf("back after %v", waited)
+		}
+	})
+}
+
+// A proxy that is killed and comes back has the agent and all its routes again
+// within seconds.
+func TestProxyThatComesBack(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, rigOptions{targets: agent.Targets{someTarget, {Path: "/b", URL: "http://127.0.0.1:1"}}})
+	session := r.session(t)
+	receive(t, session.registered, "the routes")
+	r.proxy.server.Stop()
+	receive(t, session.done, "the end of the session")
+	inner, err := net.Listen("tcp", r.proxy.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := startProxy(t, r.realm, inner, nil)
+	session = receive(t, again.sessions, "a session with the new proxy")
+	if routes := receive(t, session.registered, "the routes").GetRoutes(); len(routes) != 2 {
+		t.Errorf("registered again: %v", routes)
+	}
+	receive(t, session.lanes, "a lane")
+}
+
+// In files mode without an ID the host that is dialled is the name to prove.
+func TestProxyIsVerifiedByItsName(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	for host, ok := range map[string]bool{"localhost": true, "other.example": false} {
+		t.Run(host, func(t *testing.T) {
+			t.Parallel()
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy := startProxy(t, realm, inner, nil)
+			r := startRig(t, rigOptions{
+				targets: agent.Targets{someTarget},
+				creds:   authn.TunnelClientCredentials(realm.agent, spiffeid.ID{}),
+				configure: func(c *agent.Config) {
+					c.ProxyAddrs = []string{host + ":50051"}
+				},
+				dial: func(inner dialFunc) dialFunc {
+					return func(ctx context.Context, network, _ string) (net.Conn, error) { return inner(ctx, network, proxy.addr) }
+				},
+			})
+			if ok {
+				receive(t, proxy.sessions, "a session")
+				return
+			}
+			for r.metric(t, "sallyport_agent_connects_total", "handshake") == 0 {
+				time.Sleep(10 * time.Millisecond) // nothing signals a count
+			}
+			if len(proxy.sessions) != 0 {
+				t.Error("a proxy of another name was greeted")
+			}
+		})
+	}
+}
+
+// What is withdrawn is scraped no more, whatever a proxy says.
+func TestWithdrawnRouteIsNotScraped(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, session, file := targetsRig(t, "targets: [{path: /a, url: http://x}]")
+		writeFile(t, filepath.Dir(file), "targets.yaml", nil)
+		<-session.withdrawn
+		if a := scrape(t, <-session.lanes, &tunnelv1.ScrapeRequest{Path: "/a"}); a.end.GetCode() != tunnelv1.End_NOT_FOUND {
+			t.Errorf("end = %v", a.end)
 		}
 	})
 }
