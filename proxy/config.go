@@ -8,9 +8,6 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 )
 
-// ByteSize is a number of bytes; in the environment it has a unit ("64MiB").
-type ByteSize int64
-
 // ClientAuth says what the scrape listener asks of a scraper.
 type ClientAuth string
 
@@ -45,7 +42,7 @@ type Config struct {
 	ScrapeAddr string     `env:"SCRAPE_ADDR" envDefault:":8443" help:"Prometheus connects here: HTTPS"`
 	ClientAuth ClientAuth `env:"SCRAPE_CLIENT_AUTH" envDefault:"require" help:"client certificate from scrapers: require, optional (401 without one) or none (every scraper is anonymous; the policy decides)"`
 
-	MaxResponse      ByteSize      `env:"MAX_RESPONSE_BYTES" envDefault:"64MiB" help:"the largest scrape body, as sent by the target"`
+	MaxResponse      int64         `env:"MAX_RESPONSE_BYTES" envDefault:"64MiB" unit:"bytes" help:"the largest scrape body, as sent by the target"`
 	MaxScrapeTimeout time.Duration `env:"MAX_SCRAPE_TIMEOUT" envDefault:"2m" help:"the longest a scrape may take, whatever the scraper asks for"`
 
 	MaxSessions            int `env:"MAX_SESSIONS" envDefault:"20000" help:"sessions at most"`
@@ -71,7 +68,7 @@ func (c Config) Validate() error {
 		value    int64
 		min, max int64
 	}{
-		{"MAX_RESPONSE_BYTES", int64(c.MaxResponse), 1, 1 << 40},
+		{"MAX_RESPONSE_BYTES", c.MaxResponse, 1, 1 << 40},
 		{"MAX_SESSIONS", int64(c.MaxSessions), 1, 1 << 20},
 		{"MAX_SESSIONS_PER_IDENTITY", int64(c.MaxSessionsPerIdentity), 1, 1 << 20},
 		{"MAX_ROUTES_PER_SESSION", int64(c.MaxRoutesPerSession), 1, 1 << 20},

@@ -148,7 +148,7 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 		return e.endOf(end)
 	}
 	e.body += int64(len(reply.GetBody()))
-	if e.body > int64(e.cfg.MaxResponse) {
+	if e.body > e.cfg.MaxResponse {
 		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the proxy's limit"}
 	}
 	whole := end.GetCode() == tunnelv1.End_COMPLETE

@@ -15,7 +15,7 @@ import (
 
 // Answer gives an agent's messages to the scrape of one lane, as if they had come
 // over the network, and says how it ended and whether the lane may be used again.
-func Answer(w http.ResponseWriter, limit ByteSize, replies []*tunnelv1.LaneReply) (outcome Outcome, reusable bool, err error) {
+func Answer(w http.ResponseWriter, limit int64, replies []*tunnelv1.LaneReply) (outcome Outcome, reusable bool, err error) {
 	p := &Proxy{cfg: Config{MaxResponse: limit}, log: slog.New(slog.DiscardHandler)}
 	p.metrics = &metrics{bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "bytes"})}
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -85,7 +85,7 @@ func budget(timeout time.Duration) (proxy, agent time.Duration) {
 }
 
 // scrapeRequest is the whole of what crosses the tunnel. ctx has the deadline.
-func (q request) scrapeRequest(ctx context.Context, h http.Header, maxBody ByteSize) *tunnelv1.ScrapeRequest {
+func (q request) scrapeRequest(ctx context.Context, h http.Header, maxBody int64) *tunnelv1.ScrapeRequest {
 	deadline, _ := ctx.Deadline()
 	proxy, agent := budget(q.timeout)
 	left := time.Until(deadline) - (proxy - agent)

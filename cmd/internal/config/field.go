@@ -89,7 +89,7 @@ func newField(sf reflect.StructField, v reflect.Value, prefix, tag string) field
 			Required: option == "required",
 		},
 		value:  v,
-		bytes:  sf.Tag.Get("unit") == "bytes" || v.Type().Name() == "ByteSize",
+		bytes:  sf.Tag.Get("unit") == "bytes",
 		secret: sf.Tag.Get("secret") == "true",
 	}
 	if f.Shown == "" {
