@@ -80,7 +80,7 @@ func (ls *laneSet) reconcile(ctx context.Context, now time.Time) {
 // gone notes the end of a lane.
 func (ls *laneSet) gone(end laneEnd, now time.Time) {
 	ls.open--
-	ls.log.Debug("lane ended", "err", sayableError(end.err), "open", ls.open, "wanted", ls.wanted)
+	ls.log.Debug("lane ended", "error", sayableError(end.err), "open", ls.open, "wanted", ls.wanted)
 	switch {
 	case ls.open >= ls.wanted:
 		ls.retry.reset()

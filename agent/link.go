@@ -63,7 +63,7 @@ func (l *link) keep(ctx, stop context.Context) {
 		lasted, err := l.attempt(ctx, stop)
 		if stop.Err() != nil {
 			if lasted > 0 && err != nil {
-				l.log.Warn("session ended before it was drained", "err", sayableError(err))
+				l.log.Warn("session ended before it was drained", "error", sayableError(err))
 			}
 			return
 		}
@@ -87,15 +87,15 @@ func (l *link) tell(welcomed bool, err error, told string) string {
 	}
 	l.setReason(reason)
 	if welcomed {
-		l.log.Warn("session ended, connecting again", "err", reason)
+		l.log.Warn("session ended, connecting again", "error", reason)
 		return ""
 	}
 	news := kindOf(err)
 	if news == told {
-		l.log.Debug("still no session", "err", reason)
+		l.log.Debug("still no session", "error", reason)
 		return told
 	}
-	attrs := []any{"err", reason}
+	attrs := []any{"error", reason}
 	if hint := hint(err); hint != "" {
 		attrs = append(attrs, "hint", hint)
 	}

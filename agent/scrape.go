@@ -243,7 +243,7 @@ func (h *health) note(log *slog.Logger, path string, end ending) {
 	}
 	if end.code != tunnelv1.End_COMPLETE {
 		log.Warn("scraping a target fails", "route", path, "code", end.code.String(),
-			"reason", end.reason, "err", sayableError(end.cause))
+			"reason", end.reason, "error", sayableError(end.cause))
 	} else if before != tunnelv1.End_CODE_UNSPECIFIED {
 		log.Info("scraping a target works again", "route", path)
 	}

@@ -98,7 +98,7 @@ func (f *targetsFile) follow(ctx context.Context, apply func(Targets) (change, e
 		case <-ticker.C:
 			if err := f.poll(apply); err != nil && err.Error() != f.fault {
 				f.fault = err.Error()
-				f.log.Error("the targets file is faulty, keeping the targets as they are", "file", f.name, "err", strings.ReplaceAll(f.fault, "\n", "; "))
+				f.log.Error("the targets file is faulty, keeping the targets as they are", "file", f.name, "error", strings.ReplaceAll(f.fault, "\n", "; "))
 				failed()
 			}
 		}

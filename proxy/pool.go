@@ -161,15 +161,19 @@ func (p *pool) trim(before time.Time) {
 	defer p.mu.Unlock()
 	n := 0
 	for n < len(p.idle)-idleLanes && p.idle[n].idleSince.Before(before) {
-		p.idle[n].close()
 		n++
 	}
 	if n == 0 {
 		return
 	}
+	closing := p.idle[:n]
 	p.idle = append(p.idle[:0:0], p.idle[n:]...)
+	// The agent hears first that it need not open them again.
 	p.wanted = max(len(p.idle)+len(p.lent), 1)
 	p.want(p.wanted)
+	for _, l := range closing {
+		l.close()
+	}
 }
 
 // load is how many scrapes are under way or wait.

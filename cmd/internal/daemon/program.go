@@ -62,6 +62,9 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 	}
 	faults := config.Load(environ, p.Settings)
 	log := logging.New(stderr, *p.Logging)
+	// Libraries that know no logger but the standard one, net/http among them,
+	// shall not write lines of another form.
+	slog.SetDefault(log)
 	job := p.Prepare(ctx, log, faults)
 	if err := faults.Err(); err != nil {
 		p.complain(stderr, err)
