@@ -29,7 +29,6 @@ func newTunnelServer(tunnel tunnelv1.TunnelServer) *grpc.Server {
 		// A lane buffers this much for a scraper that reads slowly.
 		grpc.StaticStreamWindowSize(256<<10),
 		grpc.StaticConnWindowSize(4<<20),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// A session always has its control stream: what idles has none.
