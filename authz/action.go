@@ -16,9 +16,10 @@ const (
 	register action = "register"
 	scrape   action = "scrape"
 	admin    action = "admin"
+	session  action = "session"
 )
 
-func actions() []action { return []action{register, scrape, admin} }
+func actions() []action { return []action{register, scrape, admin, session} }
 
 // The rules of a package that are the proxy's to ask for. All others are the
 // author's own.
@@ -31,8 +32,11 @@ const (
 
 // rules are those that the proxy asks the action's package for.
 func (a action) rules() []string {
-	if a == register {
+	switch a {
+	case register:
 		return []string{ruleAllow, ruleReasons, ruleLimits, ruleLabels}
+	case session:
+		return []string{ruleAllow, ruleReasons}
 	}
 	return []string{ruleAllow, ruleReasons, ruleLimits}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -149,10 +151,36 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		if err != nil {
 			return nil, err
 		}
-		if q == nil && a != admin {
-			return nil, fmt.Errorf("no rule %s: is this the folder of a policy?", a.rule(ruleAllow))
+		if q == nil {
+			if err := s.mayLack(a); err != nil {
+				return nil, err
+			}
 		}
 		p.questions[a] = q
 	}
 	return p, nil
+}
+
+// mayLack says whether a policy may do without the rule allow of a. Without that of
+// session every agent may connect: so anything else in that package means that the
+// rule was forgotten, or its name misspelt.
+func (s *source) mayLack(a action) error {
+	switch a {
+	case admin:
+		return nil
+	case session:
+		for _, name := range slices.Sorted(maps.Keys(s.modules)) {
+			m := s.modules[name]
+			if m.Package.Path.HasPrefix(a.path()) {
+				return fmt.Errorf("%s: the package has no rule %s", m.Package.Loc(), a.rule(ruleAllow))
+			}
+			for _, r := range m.Rules {
+				if r.Ref().HasPrefix(a.path()) {
+					return fmt.Errorf("%s: there is no rule %s beside this one", r.Loc(), a.rule(ruleAllow))
+				}
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("no rule %s: is this the folder of a policy?", a.rule(ruleAllow))
 }

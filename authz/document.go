@@ -19,6 +19,7 @@ var (
 	registerKeys = keys("schema", "action", "now_ns", "proxy", "agent", "route", "state")
 	scrapeKeys   = keys("schema", "action", "now_ns", "proxy", "scraper", "request", "route")
 	adminKeys    = keys("schema", "action", "now_ns", "proxy", "scraper", "request")
+	sessionKeys  = keys("schema", "action", "now_ns", "proxy", "agent")
 
 	proxyKeys = keys("id", "trust_domain")
 	agentKeys = keys("id", "kind", "trust_domain", "segments", "name", "serial", "spki_sha256",
@@ -34,11 +35,7 @@ var (
 
 func (in RegisterInput) document() ast.Value {
 	return object(registerKeys,
-		number(inputSchema), text(string(register)), instant(in.Now), in.Proxy.term(),
-		object(agentKeys, text(in.Agent.ID), text(in.Agent.Kind), text(in.Agent.TrustDomain),
-			texts(in.Agent.Segments), text(in.Agent.Name), text(in.Agent.Serial),
-			text(in.Agent.SPKISHA256), nanoseconds(in.Agent.NotAfter), text(in.Agent.RemoteIP),
-			text(in.Agent.Source)),
+		number(inputSchema), text(string(register)), instant(in.Now), in.Proxy.term(), in.Agent.term(),
 		object(claimKeys, text(in.Route.Path), texts(in.Route.Segments), textMap(in.Route.Labels),
 			object(targetKeys, text(in.Route.Target.Scheme), text(in.Route.Target.Host),
 				number(int64(in.Route.Target.Port)), text(in.Route.Target.Path))),
@@ -63,8 +60,20 @@ func (in AdminInput) document() ast.Value {
 	).Value
 }
 
+func (in SessionInput) document() ast.Value {
+	return object(sessionKeys,
+		number(inputSchema), text(string(session)), instant(in.Now), in.Proxy.term(), in.Agent.term(),
+	).Value
+}
+
 func (p ProxyInput) term() *ast.Term {
 	return object(proxyKeys, text(p.ID), text(p.TrustDomain))
+}
+
+func (a AgentInput) term() *ast.Term {
+	return object(agentKeys, text(a.ID), text(a.Kind), text(a.TrustDomain), texts(a.Segments),
+		text(a.Name), text(a.Serial), text(a.SPKISHA256), nanoseconds(a.NotAfter), text(a.RemoteIP),
+		text(a.Source))
 }
 
 func (s ScraperInput) term() *ast.Term {

@@ -35,3 +35,8 @@ func (e *Engine) Scrape(ctx context.Context, in ScrapeInput) Decision {
 func (e *Engine) Admin(ctx context.Context, in AdminInput) Decision {
 	return e.Policy().Admin(ctx, in)
 }
+
+// Session decides with the policy in force. See [Policy.Session].
+func (e *Engine) Session(ctx context.Context, in SessionInput) Decision {
+	return e.Policy().Session(ctx, in)
+}

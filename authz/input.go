@@ -31,6 +31,15 @@ type AdminInput struct {
 	Now time.Time
 }
 
+// SessionInput is what the policy sees of an agent that holds a session, or asks for
+// one.
+type SessionInput struct {
+	Agent AgentInput
+	Proxy ProxyInput
+	// Now becomes input.now_ns. The zero value is the time of the decision.
+	Now time.Time
+}
+
 // ProxyInput is the identity of the proxy that asks, so that a policy can say
 // "our own trust domain".
 type ProxyInput struct {

@@ -25,6 +25,9 @@ type Options struct {
 	// MaxConcurrent evaluations run at once; others wait for as long as their
 	// context lasts, at most 5 s. Default: twice GOMAXPROCS.
 	MaxConcurrent int
+	// CacheEntries is how many scrape decisions are kept for the next scrape of the
+	// same kind; they go with the policy. Default 65,536, below 0 none.
+	CacheEntries int
 }
 
 func (o Options) withDefaults() Options {
@@ -69,6 +72,13 @@ func (p *Policy) Admin(ctx context.Context, in AdminInput) Decision {
 	return p.decide(ctx, admin, in.document())
 }
 
+// Session decides whether an agent may hold a session at all. A policy without the
+// package sallyport.session lets every agent whose identity is proved: each route is
+// decided anyway.
+func (p *Policy) Session(ctx context.Context, in SessionInput) Decision {
+	return p.decide(ctx, session, in.document())
+}
+
 func (p *Policy) decide(ctx context.Context, a action, input ast.Value) Decision {
 	d := Decision{ID: rand.Text(), Revision: p.Revision()}
 	answer, err := p.answer(ctx, a, input)
@@ -85,7 +95,11 @@ func (p *Policy) answer(ctx context.Context, a action, input ast.Value) (answer,
 		return answer{}, errors.New("no policy")
 	}
 	q := p.questions[a]
-	if q == nil {
+	switch {
+	case q == nil && a == session:
+		// The package is optional, and [source.compile] made sure that it is absent.
+		return answer{allow: true}, nil
+	case q == nil:
 		return answer{}, ErrUndefined
 	}
 	if err := p.acquire(ctx); err != nil {

@@ -75,6 +75,8 @@ func samples() []sample {
 	all := []sample{
 		{"spiffe agent", register, spiffeAgent.document()},
 		{"dns agent", register, dnsAgent.document()},
+		{"spiffe agent", session, SessionInput{Agent: spiffeAgent.Agent, Proxy: proxy, Now: now}.document()},
+		{"dns agent", session, SessionInput{Agent: dnsAgent.Agent, Proxy: proxy, Now: now}.document()},
 	}
 	for _, s := range scrapers {
 		registered := ScrapeInput{
