@@ -22,13 +22,17 @@ import (
 // 64 MiB in all; names that begin with a dot are not, nor is any other file. A data
 // file's folder is its place under data. Files that end in _test.rego take part in
 // the tests alone.
-func Compile(ctx context.Context, fsys fs.FS, opts Options) (p *Policy, err error) {
+func Compile(ctx context.Context, fsys fs.FS, opts Options) (*Policy, error) {
+	return Load(ctx, FolderPlace(fsys, ""), opts)
+}
+
+func compileFiles(ctx context.Context, files []file, opts Options) (p *Policy, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, err = nil, fmt.Errorf("compiling policy: panic: %v", r)
 		}
 	}()
-	src, err := readSource(fsys)
+	src, err := sourceOf(files)
 	if err != nil {
 		return nil, fmt.Errorf("reading policy: %w", err)
 	}
@@ -58,6 +62,10 @@ func readSource(fsys fs.FS) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sourceOf(files)
+}
+
+func sourceOf(files []file) (*source, error) {
 	s := &source{
 		revision: revisionOf(files),
 		modules:  make(map[string]*ast.Module),

@@ -155,9 +155,8 @@ func (r *folderReader) resolve(dir string, e fs.DirEntry, version string) string
 	return name
 }
 
-// revisionOf names the content of the files: the first 48 bits of a hash over their
-// names and bytes, in hex.
-func revisionOf(files []file) string {
+// sumOf is a hash over the names and bytes of the files.
+func sumOf(files []file) [sha256.Size]byte {
 	h := sha256.New()
 	for _, f := range files {
 		h.Write(binary.AppendUvarint(nil, uint64(len(f.name))))
@@ -165,5 +164,11 @@ func revisionOf(files []file) string {
 		h.Write(binary.AppendUvarint(nil, uint64(len(f.content))))
 		h.Write(f.content)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:6])
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// revisionOf names the content of the files: the first 48 bits of their sum, in hex.
+func revisionOf(files []file) string {
+	sum := sumOf(files)
+	return hex.EncodeToString(sum[:6])
 }

@@ -1,0 +1,87 @@
+package authz
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Place is where a policy is kept: what [BuiltinPlace], [FolderPlace] and
+// [BundlePlace] return.
+type Place interface {
+	// Name is what the operator calls the place.
+	Name() string
+	// Kind is "builtin", "folder" or "bundle".
+	Kind() string
+
+	// look reads what is there now.
+	look() (content, error)
+	// unpack makes files of what was read, and refuses what must not be loaded.
+	unpack(content) (parcel, error)
+}
+
+// content is what a place held at one moment.
+type content struct {
+	sum     [sha256.Size]byte // of everything that was read
+	files   []file
+	archive []byte
+}
+
+// parcel is a policy that was read but not compiled.
+type parcel struct {
+	files    []file
+	revision string // the manifest's, empty where there is none
+	signed   bool   // with the key of the place
+	// unverified is set where there is a signature but no key.
+	unverified bool
+}
+
+// BuiltinPlace is a policy that ships in the binary. It does not change.
+func BuiltinPlace(fsys fs.FS, name string) Place {
+	return folderPlace{fsys: fsys, name: name, kind: "builtin"}
+}
+
+// FolderPlace is a folder of Rego and data, as for [Compile].
+func FolderPlace(fsys fs.FS, name string) Place {
+	return folderPlace{fsys: fsys, name: name, kind: "folder"}
+}
+
+type folderPlace struct {
+	fsys       fs.FS
+	name, kind string
+}
+
+func (p folderPlace) Name() string { return p.name }
+func (p folderPlace) Kind() string { return p.kind }
+
+// lookTries: a version of a Kubernetes volume is removed right after it was
+// replaced, perhaps while it is read.
+const lookTries = 5
+
+func (p folderPlace) look() (content, error) {
+	files, err := readFiles(p.fsys)
+	for try := 1; try < lookTries && errors.Is(err, fs.ErrNotExist); try++ {
+		files, err = readFiles(p.fsys)
+	}
+	if err != nil {
+		return content{}, err
+	}
+	return content{sum: sumOf(files), files: files}, nil
+}
+
+func (p folderPlace) unpack(c content) (parcel, error) { return parcel{files: c.files}, nil }
+
+// Load compiles what the place holds now, as [Compile] does.
+func Load(ctx context.Context, place Place, opts Options) (*Policy, error) {
+	c, err := place.look()
+	if err != nil {
+		return nil, fmt.Errorf("reading policy: %w", err)
+	}
+	got, err := place.unpack(c)
+	if err != nil {
+		return nil, fmt.Errorf("reading policy: %w", err)
+	}
+	return compileFiles(ctx, got.files, opts)
+}
