@@ -17,6 +17,8 @@ type Effect string
 const (
 	// Registered: the agent got the route.
 	Registered Effect = "registered"
+	// Admitted: the agent has a session now.
+	Admitted Effect = "admitted"
 	// Withdrawn: the agent took its route back.
 	Withdrawn Effect = "withdrawn"
 	// Denied: the policy refused what was asked for. Repeats are folded.

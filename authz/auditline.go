@@ -94,7 +94,10 @@ func harmless(s string, limit int) string {
 // faultWord tells the kind of a fault. The fault itself may quote data or input: it
 // is for the log of the proxy, where the decision's ID finds it.
 func faultWord(err error) string {
-	var eval *topdown.Error
+	var (
+		eval   *topdown.Error
+		answer *answerError
+	)
 	switch {
 	case err == nil:
 		return ""
@@ -102,10 +105,14 @@ func faultWord(err error) string {
 		return "undefined"
 	case errors.Is(err, errLate):
 		return "timeout"
+	case errors.Is(err, errPanic):
+		return "panic"
+	case errors.As(err, &answer):
+		return "bad_answer"
 	case errors.As(err, &eval):
 		return strings.TrimPrefix(eval.Code, "eval_")
 	}
-	return "fault"
+	return "not_evaluated"
 }
 
 // auditWriter writes lines to a sink that may fail.

@@ -20,6 +20,9 @@ func (in ScrapeInput) Digest() string { return digest(in.document()) }
 // Digest is that of the document. See [RegisterInput.Digest].
 func (in AdminInput) Digest() string { return digest(in.document()) }
 
+// Digest is that of the document. See [RegisterInput.Digest].
+func (in SessionInput) Digest() string { return digest(in.document()) }
+
 func digest(document ast.Value) string {
 	value, err := ast.JSON(document)
 	if err != nil {

@@ -17,6 +17,14 @@ import (
 // errLate is the fault of an evaluation that was cut short.
 var errLate = errors.New("no answer within the time limit")
 
+// errPanic is the fault of an evaluation that panicked.
+var errPanic = errors.New("panic")
+
+// answerError is the fault of an answer that is none: of another type, say.
+type answerError struct{ error }
+
+func (e *answerError) Unwrap() error { return e.error }
+
 // question is one action's prepared query.
 type question struct {
 	rules []string // those that the policy has, in the order of the answer
@@ -84,7 +92,7 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Duration) (a answer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			a, err = answer{}, fmt.Errorf("evaluating: panic: %v", r)
+			a, err = answer{}, fmt.Errorf("evaluating: %w: %v", errPanic, r)
 		}
 	}()
 	cancel := topdown.NewCancel()
@@ -98,5 +106,8 @@ func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Durati
 	case err != nil:
 		return answer{}, fmt.Errorf("evaluating: %w", err)
 	}
-	return parseAnswer(q.rules, value)
+	if a, err = parseAnswer(q.rules, value); err != nil {
+		return answer{}, &answerError{err}
+	}
+	return a, nil
 }
