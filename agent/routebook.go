@@ -61,6 +61,8 @@ type route struct {
 type batch struct {
 	paths []string
 	sent  time.Time
+	// stale: the policy has changed since; the answer may be the old one's.
+	stale bool
 }
 
 // routeBook keeps the routes of one session. It says what to tell the proxy
@@ -212,6 +214,9 @@ func (b *routeBook) answered(answers []*tunnelv1.RouteAnswer, now time.Time) err
 			accepted++
 		} else {
 			b.refuse(batch.paths[i], r, answer, now)
+			if batch.stale {
+				r.again = now
+			}
 			refused++
 		}
 	}
@@ -253,6 +258,19 @@ func (b *routeBook) revoked(answers []*tunnelv1.RouteAnswer, now time.Time) {
 		if r := b.routes[answer.GetPath()]; r != nil && r.state == routeAccepted {
 			b.refuse(r.endpoint.target.Path, r, answer, now)
 		}
+	}
+	b.findDue()
+}
+
+// policyChanged has every refused route offered again at once.
+func (b *routeBook) policyChanged(now time.Time) {
+	for _, r := range b.routes {
+		if r.state == routeRefused {
+			r.again, r.refusals = now, 0
+		}
+	}
+	for _, batch := range b.batches {
+		batch.stale = true
 	}
 	b.findDue()
 }

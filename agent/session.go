@@ -235,6 +235,8 @@ func (s *session) handle(msg *tunnelv1.ProxyMessage) error {
 		return s.routes.answered(kind.Registered.GetAnswers(), time.Now())
 	case *tunnelv1.ProxyMessage_Revoke:
 		s.routes.revoked(kind.Revoke.GetRoutes(), time.Now())
+	case *tunnelv1.ProxyMessage_PolicyChanged:
+		s.routes.policyChanged(time.Now())
 	case *tunnelv1.ProxyMessage_LanesWanted:
 		s.lanes.want(kind.LanesWanted.GetTotal())
 	case *tunnelv1.ProxyMessage_Drain:

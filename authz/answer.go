@@ -35,9 +35,11 @@ type answer struct {
 }
 
 // parseAnswer reads the value of a query: for each rule asked for, in order, an
-// array that holds its value, or nothing where the rule is undefined.
+// array that holds its value, or nothing where the rule is undefined. With
+// ErrUndefined the answer has the reasons.
 func parseAnswer(rules []string, value ast.Value) (answer, error) {
 	var a answer
+	silent := false
 	values, ok := value.(*ast.Array)
 	if !ok || values.Len() != len(rules) {
 		return answer{}, errors.New("unexpected shape of the answer")
@@ -48,14 +50,16 @@ func parseAnswer(rules []string, value ast.Value) (answer, error) {
 			return answer{}, errors.New("unexpected shape of the answer")
 		}
 		if cell.Len() == 0 {
-			if rule == ruleAllow {
-				return answer{}, ErrUndefined
-			}
+			silent = silent || rule == ruleAllow
 			continue
 		}
 		if err := a.set(rule, cell.Elem(0).Value); err != nil {
 			return answer{}, fmt.Errorf("%s %w", rule, err)
 		}
+	}
+	if silent {
+		// A policy without a default rule may well say why not.
+		return answer{reasons: a.reasons}, ErrUndefined
 	}
 	return a, nil
 }

@@ -337,3 +337,17 @@ reasons contains sprintf("%02d", [i]) if some i in numbers.range(1, input.state.
 		t.Errorf("reasons %q, want %q", d.Reasons, want)
 	}
 }
+
+// A policy without a default rule still says why not.
+func TestReasonsWithoutDefault(t *testing.T) {
+	t.Parallel()
+	p := mustCompile(t, folder(map[string]string{"register.rego": `package sallyport.register
+
+allow if input.route.path == "/nowhere"
+
+reasons contains "only /nowhere" if not allow`}), authz.Options{})
+	d := p.Register(t.Context(), node())
+	if d.Allow || !errors.Is(d.Fault, authz.ErrUndefined) || !slices.Equal(d.Reasons, []string{"only /nowhere"}) {
+		t.Errorf("got %+v", d)
+	}
+}

@@ -25,8 +25,9 @@ type Options struct {
 	// MaxConcurrent evaluations run at once; others wait for as long as their
 	// context lasts, at most 5 s. Default: twice GOMAXPROCS.
 	MaxConcurrent int
-	// CacheEntries is how many scrape decisions are kept for the next scrape of the
-	// same kind; they go with the policy. Default 65,536, below 0 none.
+	// CacheEntries is how many decisions on scrapes are kept at most, at 1 KiB each on
+	// average; they go with the policy. Default 65,536, below 0 none. A number below
+	// 2 keeps 2.
 	CacheEntries int
 }
 
@@ -36,6 +37,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxConcurrent <= 0 {
 		o.MaxConcurrent = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.CacheEntries == 0 {
+		o.CacheEntries = defaultCacheEntries
 	}
 	return o
 }
@@ -47,6 +51,8 @@ type Policy struct {
 	timeout   time.Duration
 	slots     chan struct{}
 	questions map[action]*question
+	reads     fields // what a decision on a scrape can depend on
+	cache     *cache // nil where such decisions are not kept
 }
 
 // Revision names the policy's content: the same files have the same revision.
@@ -62,9 +68,33 @@ func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision {
 	return p.decide(ctx, register, in.document())
 }
 
-// Scrape decides whether a scraper may scrape a route.
+// Scrape decides whether a scraper may scrape a route. Where the answer cannot depend
+// on the time, it is kept: another scrape that differs only in what the policy does
+// not read has the same decision, with the same ID. A decision with a fault is not
+// kept.
 func (p *Policy) Scrape(ctx context.Context, in ScrapeInput) Decision {
-	return p.decide(ctx, scrape, in.document())
+	if p == nil || p.cache == nil {
+		return p.decide(ctx, scrape, in.document())
+	}
+	var room [512]byte
+	key := in.appendKey(room[:0], p.cache.by)
+	if d, ok := p.cache.get(key); ok {
+		return d
+	}
+	d := p.decide(ctx, scrape, in.document())
+	if d.Fault == nil {
+		p.cache.put(key, d)
+	}
+	return d
+}
+
+// ScrapeReads says what of its input a decision on a scrape can depend on, as in
+// "route.path", and whether such decisions are kept.
+func (p *Policy) ScrapeReads() (names []string, cached bool) {
+	if p == nil {
+		return nil, false
+	}
+	return p.reads.names(), p.cache != nil
 }
 
 // Admin decides whether a request to the admin listener is served.
@@ -83,7 +113,7 @@ func (p *Policy) decide(ctx context.Context, a action, input ast.Value) Decision
 	d := Decision{ID: rand.Text(), Revision: p.Revision()}
 	answer, err := p.answer(ctx, a, input)
 	if err != nil {
-		d.Fault = fmt.Errorf("deciding %s: %w", a, err)
+		d.Fault, d.Reasons = fmt.Errorf("deciding %s: %w", a, err), answer.reasons
 		return d
 	}
 	d.Allow, d.Reasons, d.Limits, d.Labels = answer.allow, answer.reasons, answer.limits, answer.labels

@@ -27,9 +27,10 @@ func (e *answerError) Unwrap() error { return e.error }
 
 // question is one action's prepared query.
 type question struct {
-	rules []string // those that the policy has, in the order of the answer
+	rules  []string  // those that the policy has, in the order of the answer
+	places []ast.Ref // where they are, in the same order
 	// eval gives the query's value and stops, if late, once cancel is set.
-	eval func(ctx context.Context, input ast.Value, cancel topdown.Cancel) (ast.Value, error)
+	eval func(ctx context.Context, input ast.Value, cancel topdown.Cancel, opts ...rego.EvalOption) (ast.Value, error)
 }
 
 // prepare builds the query for the rules of a that c has. It asks for those alone:
@@ -46,7 +47,7 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 		if len(rules[0].Head.Args) > 0 {
 			return nil, fmt.Errorf("%s: %s must be a rule, not a function", rules[0].Loc(), a.rule(name))
 		}
-		q.rules = append(q.rules, name)
+		q.rules, q.places = append(q.rules, name), append(q.places, a.rule(name))
 		cells = append(cells, fmt.Sprintf("[x | x := %s]", a.rule(name)))
 	}
 	if len(q.rules) == 0 || q.rules[0] != ruleAllow {
@@ -67,11 +68,11 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 		return nil, fmt.Errorf("preparing the query for %s: %w", a.path(), err)
 	}
 
-	q.eval = func(ctx context.Context, input ast.Value, cancel topdown.Cancel) (ast.Value, error) {
-		results, err := prepared.Eval(ctx,
+	q.eval = func(ctx context.Context, input ast.Value, cancel topdown.Cancel, opts ...rego.EvalOption) (ast.Value, error) {
+		results, err := prepared.Eval(ctx, append(opts,
 			rego.EvalParsedInput(input),
 			rego.EvalExternalCancel(cancel),
-			rego.EvalMetrics(metrics.NoOp()))
+			rego.EvalMetrics(metrics.NoOp()))...)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +90,7 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 
 // ask evaluates the question within timeout. Whatever goes wrong, a panic included,
 // is an error.
-func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Duration) (a answer, err error) {
+func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Duration, opts ...rego.EvalOption) (a answer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			a, err = answer{}, fmt.Errorf("evaluating: %w: %v", errPanic, r)
@@ -99,7 +100,7 @@ func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Durati
 	timer := time.AfterFunc(timeout, cancel.Cancel)
 	defer timer.Stop()
 
-	value, err := q.eval(ctx, input, cancel)
+	value, err := q.eval(ctx, input, cancel, opts...)
 	switch {
 	case topdown.IsCancel(err):
 		return answer{}, fmt.Errorf("evaluating: %w of %s", errLate, timeout)
@@ -107,7 +108,7 @@ func (q *question) ask(ctx context.Context, input ast.Value, timeout time.Durati
 		return answer{}, fmt.Errorf("evaluating: %w", err)
 	}
 	if a, err = parseAnswer(q.rules, value); err != nil {
-		return answer{}, &answerError{err}
+		return a, &answerError{err}
 	}
 	return a, nil
 }

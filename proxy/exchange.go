@@ -30,6 +30,8 @@ type exchange struct {
 	ctx    context.Context
 	hangUp context.CancelCauseFunc
 	lane   *lane
+	// maxBody is the largest body, in bytes as they cross the tunnel.
+	maxBody int64
 
 	outcome Outcome
 	// reusable: the agent has said its End and hears nothing more of this
@@ -67,15 +69,15 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 	return f
 }
 
-// watch tells the agent when the scraper hangs up, and ends the lane when the
-// time is up: the agent, whose time is shorter, has then failed to answer. The
-// returned function ends the watch; false: the lane is not to be used again.
+// watch tells the agent when the scraper hangs up. It ends the lane at once when
+// the policy revokes the scrape, and when the time is up: the agent, whose time is
+// shorter, has then failed to answer. The returned function ends the watch; false: the lane is not to be used again.
 func (e *exchange) watch() (settle func() bool) {
 	var grace *time.Timer
 	done := make(chan struct{})
 	stop := context.AfterFunc(e.ctx, func() {
 		defer close(done)
-		if errors.Is(context.Cause(e.ctx), errDeadline) {
+		if cause := context.Cause(e.ctx); errors.Is(cause, errDeadline) || errors.Is(cause, errRevoked) {
 			e.lane.close()
 			return
 		}
@@ -117,8 +119,8 @@ func (e *exchange) receive() (ended bool, err error) {
 // broken explains a lane that ended in the middle.
 func (e *exchange) broken(err error, first bool) error {
 	switch cause := context.Cause(e.ctx); {
-	case errors.Is(cause, errDeadline):
-		return errDeadline
+	case errors.Is(cause, errDeadline), errors.Is(cause, errRevoked):
+		return cause
 	case cause != nil:
 		return errHungUp
 	case first && errors.Is(err, io.EOF):
@@ -148,8 +150,8 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 		return e.endOf(end)
 	}
 	e.body += int64(len(reply.GetBody()))
-	if e.body > e.cfg.MaxResponse {
-		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the proxy's limit"}
+	if e.body > e.maxBody {
+		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the limit"}
 	}
 	whole := end.GetCode() == tunnelv1.End_COMPLETE
 	if head != nil {
@@ -240,6 +242,8 @@ func (e *exchange) explain(err error) *failure {
 	switch {
 	case errors.Is(err, errHungUp):
 		return &failure{outcome: Cancelled, text: "the scraper hung up", cause: err}
+	case errors.Is(err, errRevoked):
+		return &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	case errors.Is(err, errDeadline):
 		return &failure{outcome: AgentTimeout, text: "the agent did not answer in time"}
 	case errors.As(err, &end):

@@ -1,35 +1,103 @@
 package proxy
 
-import "sync"
+import (
+	"context"
+	"errors"
+	"sync"
 
-// flights counts the scrapes in flight, so that a stop can wait for them.
-type flights struct {
-	mu      sync.Mutex
-	count   int
-	closing bool
-	none    chan struct{}
+	"github.com/seed-951114d4/sallyport/authn"
+)
+
+// errRevoked ends a scrape that the policy in force no longer allows.
+var errRevoked = errors.New("the policy no longer allows this scrape")
+
+// flight is one scrape from request to last byte.
+type flight struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// The rest belongs to the lock of flights, and is set once it is decided.
+	decided  bool
+	scraper  authn.Identity
+	remoteIP string
+	request  request
+	grant    *grant // whose lane carries it; nil while it waits for one
 }
 
-func newFlights() *flights { return &flights{none: make(chan struct{})} }
+// flights are the scrapes in flight: so that a stop can wait for them, a change
+// of the policy can judge them again, and their number can be limited.
+type flights struct {
+	mu        sync.Mutex
+	all       map[*flight]struct{}
+	byScraper map[authn.Identity]int64
+	closing   bool
+	none      chan struct{}
+}
 
-// enter counts a scrape in; false once close has been called.
-func (f *flights) enter() bool {
+func newFlights() *flights {
+	return &flights{all: make(map[*flight]struct{}), byScraper: make(map[authn.Identity]int64), none: make(chan struct{})}
+}
+
+// enter lets a scrape in; nil once close has been called.
+func (f *flights) enter(ctx context.Context) *flight {
+	ctx, cancel := context.WithCancelCause(ctx)
+	fl := &flight{ctx: ctx, cancel: cancel}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {
-		return false
+		cancel(nil)
+		return nil
 	}
-	f.count++
-	return true
+	f.all[fl] = struct{}{}
+	return fl
 }
 
-func (f *flights) leave() {
+// decide notes what was allowed, so that it can be judged again; false: the
+// scraper has as many scrapes in flight as limit says (0: no limit).
+func (f *flights) decide(fl *flight, scraper authn.Identity, remoteIP string, q request, limit int64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.count--
-	if f.closing && f.count == 0 {
+	if !fl.decided {
+		f.byScraper[scraper]++
+	}
+	fl.decided, fl.scraper, fl.remoteIP, fl.request = true, scraper, remoteIP, q
+	return limit <= 0 || f.byScraper[scraper] <= limit
+}
+
+// carry notes whose lane carries the scrape.
+func (f *flights) carry(fl *flight, g *grant) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.grant = g
+}
+
+func (f *flights) leave(fl *flight) {
+	fl.cancel(nil)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.all, fl)
+	if fl.decided {
+		if f.byScraper[fl.scraper]--; f.byScraper[fl.scraper] == 0 {
+			delete(f.byScraper, fl.scraper)
+		}
+	}
+	if f.closing && len(f.all) == 0 {
 		close(f.none)
 	}
+}
+
+// decidedOnes are copies of the flights that were allowed. Those that are still
+// being decided look at the policy's revision themselves.
+func (f *flights) decidedOnes() []flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	decided := make([]flight, 0, len(f.all))
+	for fl := range f.all {
+		if fl.decided {
+			decided = append(decided, *fl)
+		}
+	}
+	return decided
 }
 
 // close lets no scrape in any more. The channel is closed when the last has left.
@@ -38,7 +106,7 @@ func (f *flights) close() <-chan struct{} {
 	defer f.mu.Unlock()
 	if !f.closing {
 		f.closing = true
-		if f.count == 0 {
+		if len(f.all) == 0 {
 			close(f.none)
 		}
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +17,8 @@ type metrics struct {
 	registrations   *prometheus.CounterVec
 	decisions       *prometheus.CounterVec
 	sessionsRefused prometheus.Counter
+	revocations     *prometheus.CounterVec
+	judging         prometheus.Histogram
 }
 
 func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
@@ -46,8 +47,16 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_proxy_sessions_refused_total", Help: "Agents that were turned away after their handshake.",
 		}),
 	}
+	m.revocations = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_proxy_revocations_total", Help: "What a change of the policy ended: sessions, routes, scrapes in flight.",
+	}, []string{"kind"})
+	m.judging = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "sallyport_proxy_judging_duration_seconds",
+		Help:    "How long it took to judge all sessions, routes and scrapes in flight again after a change of the policy.",
+		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5},
+	})
 	m.begin()
-	for _, collector := range append(m.gauges(p), m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused) {
+	for _, collector := range append(m.gauges(p), m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused, m.revocations, m.judging) {
 		if err := reg.Register(collector); err != nil {
 			return nil, err
 		}
@@ -65,7 +74,10 @@ func (m *metrics) begin() {
 			m.registrations.WithLabelValues(registrationResult(tunnelv1.RouteAnswer_Code(code)))
 		}
 	}
-	for _, action := range []string{"register", "scrape"} {
+	for _, kind := range []string{"session", "route", "scrape"} {
+		m.revocations.WithLabelValues(kind)
+	}
+	for _, action := range []string{"session", "register", "scrape"} {
 		for _, result := range []string{"allow", "deny", "fault"} {
 			m.decisions.WithLabelValues(action, result)
 		}
@@ -104,10 +116,4 @@ func (m *metrics) decided(action string, d authz.Decision) {
 		result = "fault"
 	}
 	m.decisions.WithLabelValues(action, result).Inc()
-}
-
-// faulty tells a denial that the policy did not mean from one that it did; a
-// policy that has nothing to say denies.
-func faulty(d authz.Decision) bool {
-	return d.Fault != nil && !errors.Is(d.Fault, authz.ErrUndefined)
 }

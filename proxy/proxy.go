@@ -17,16 +17,25 @@ import (
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
-// Policy decides. A zero Decision denies. Both methods must be safe for
-// concurrent use; *authz.Engine is one.
+// Policy decides. A zero Decision denies. Its methods must be safe for concurrent
+// use; *authz.Engine is one.
 type Policy interface {
+	Session(context.Context, authz.SessionInput) authz.Decision
 	Register(context.Context, authz.RegisterInput) authz.Decision
 	Scrape(context.Context, authz.ScrapeInput) authz.Decision
+	// Revision is that of the policy in force; a Decision has the one it was made by.
+	Revision() string
+	// Changed is closed when another policy comes into force.
+	Changed() <-chan struct{}
 }
+
+// Recorder takes what is to be audited. It must not block.
+type Recorder interface{ Record(authz.Event) }
 
 // Parts are what a proxy is made of besides its configuration. All are needed.
 type Parts struct {
 	Policy Policy
+	Audit  Recorder
 	// Self is the proxy as the policy sees it, now.
 	Self func() authz.ProxyInput
 	Log  *slog.Logger
@@ -40,6 +49,7 @@ type Parts struct {
 type Proxy struct {
 	cfg      Config
 	policy   Policy
+	audit    Recorder
 	self     func() authz.ProxyInput
 	log      *slog.Logger
 	software string
@@ -56,7 +66,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		cfg: cfg, policy: parts.Policy, self: parts.Self, log: parts.Log, software: parts.Software,
+		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software,
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),
@@ -91,6 +101,10 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	})
 	group.Go(func() error {
 		p.sweep(running)
+		return nil
+	})
+	group.Go(func() error {
+		p.followPolicy(running)
 		return nil
 	})
 	group.Go(func() error {

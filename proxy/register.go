@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/seed-951114d4/sallyport/authz"
@@ -30,47 +31,77 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 	}})
 }
 
-func (t *tunnel) registerOne(ctx context.Context, s *session, r *tunnelv1.Route) *tunnelv1.RouteAnswer {
-	path := r.GetPath()
-	if err := checkRoute(r); err != nil {
+func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Route) *tunnelv1.RouteAnswer {
+	if err := checkRoute(claim); err != nil {
+		path := claim.GetPath()
 		if len(path) > tunnelv1.MaxPath {
 			path = path[:tunnelv1.MaxPath]
 		}
 		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
-	decision := t.decideRegister(ctx, s, r)
-	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: decision.ID, Code: tunnelv1.RouteAnswer_ACCEPTED}
-	if !decision.Allow {
-		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, decision.Reasons
-		t.logDenied(s, path, decision)
-		return answer
+	for {
+		decision, digest := t.decideRegister(ctx, s, claim)
+		var err error
+		if decision.Allow {
+			err = t.routes.register(newGrant(s, claim, decision))
+		} else {
+			// An offer of what the session holds may claim something else now.
+			t.routes.withdraw(s, claim.GetPath())
+		}
+		// A policy that came meanwhile has either seen the grant or is seen here.
+		if decision.Revision == t.policy.Revision() {
+			return t.answer(s, claim.GetPath(), decision, digest, err)
+		}
 	}
-	switch err := t.routes.register(s, path, r.GetLabels()); {
+}
+
+// answer tells the agent, the audit log and the log what became of an offer.
+func (t *tunnel) answer(s *session, path string, d authz.Decision, digest func() string, err error) *tunnelv1.RouteAnswer {
+	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: d.ID}
+	effect := authz.Registered
+	switch {
+	case !d.Allow:
+		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, d.Reasons
+		effect = authz.Denied
+		t.logDenied("registration", s, path, d)
 	case err == nil:
+		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
 		t.log.Info("route registered", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
-	case errors.Is(err, errOwned):
-		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_OWNED, []string{err.Error()}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
 	default:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
+		effect = authz.Refused
+		if errors.Is(err, errOwned) {
+			answer.Code = tunnelv1.RouteAnswer_OWNED
+		}
 		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
 	}
+	t.record("register", effect, s, path, d, digest)
 	return answer
 }
 
-func (t *tunnel) logDenied(s *session, path string, d authz.Decision) {
-	log := t.log.With("session", s.id, "agent", s.peer.Identity.String(), "route", path, "decision", d.ID)
+func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision) {
+	log := p.log.With("session", s.id, "agent", s.peer.Identity.String(), "decision", d.ID)
+	if path != "" {
+		log = log.With("route", path)
+	}
 	if faulty(d) {
-		log.Error("policy fault, registration denied", "fault", d.Fault)
+		log.Error("policy fault, "+what+" denied", "fault", d.Fault)
 		return
 	}
-	log.Warn("registration denied by policy", "reasons", d.Reasons)
+	log.Warn(what+" denied by policy", "reasons", d.Reasons)
 }
 
-// decideRegister asks the policy with what the handshake proved and, marked as
-// such in the input, what the agent claims.
-func (t *tunnel) decideRegister(ctx context.Context, s *session, r *tunnelv1.Route) authz.Decision {
+// record puts a decision about an agent into the audit log.
+func (p *Proxy) record(action string, effect authz.Effect, s *session, path string, d authz.Decision, digest func() string) {
+	p.audit.Record(authz.Event{
+		Time: time.Now(), Action: action, Effect: effect, Identity: s.peer.Identity.String(), Serial: s.peer.Serial(),
+		Route: path, RemoteIP: s.remoteIP, Decision: d, Digest: digest,
+	})
+}
+
+// agentInput is the agent as the handshake proved it, and the name that it claims.
+func agentInput(s *session) authz.AgentInput {
 	agent := authz.AgentOf(s.peer.Identity)
 	agent.Name = s.agent
 	agent.Serial = s.peer.Serial()
@@ -78,20 +109,36 @@ func (t *tunnel) decideRegister(ctx context.Context, s *session, r *tunnelv1.Rou
 	agent.NotAfter = s.peer.NotAfter
 	agent.RemoteIP = s.remoteIP
 	agent.Source = s.peer.Source
-	target := r.GetTarget()
-	decision := t.policy.Register(ctx, authz.RegisterInput{
-		Agent: agent,
+	return agent
+}
+
+// decideRegister asks the policy with what the handshake proved and, marked as
+// such in the input, what the agent claims.
+func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.Route) (authz.Decision, func() string) {
+	target := claim.GetTarget()
+	input := authz.RegisterInput{
+		Agent: s.input,
 		Route: authz.RouteClaim{
-			Path: r.GetPath(), Segments: tunnelv1.Segments(r.GetPath()), Labels: r.GetLabels(),
+			Path: claim.GetPath(), Segments: tunnelv1.Segments(claim.GetPath()), Labels: claim.GetLabels(),
 			Target: authz.TargetClaim{
 				Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
 			},
 		},
-		State: t.routes.state(r.GetPath(), s.peer.Identity),
-		Proxy: t.self(),
-	})
-	t.metrics.decided("register", decision)
-	return decision
+		State: p.routes.state(claim.GetPath(), s.peer.Identity),
+		Proxy: p.self(),
+		Now:   time.Now(),
+	}
+	decision := p.policy.Register(ctx, input)
+	p.metrics.decided("register", decision)
+	return decision, input.Digest
+}
+
+// decideSession asks whether an identity may have a session at all.
+func (p *Proxy) decideSession(ctx context.Context, s *session) (authz.Decision, func() string) {
+	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: time.Now()}
+	decision := p.policy.Session(ctx, input)
+	p.metrics.decided("session", decision)
+	return decision, input.Digest
 }
 
 func (t *tunnel) withdraw(s *session, paths []string) {

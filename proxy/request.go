@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"math"
 	"net/http"
 	"net/url"
@@ -84,11 +83,8 @@ func budget(timeout time.Duration) (proxy, agent time.Duration) {
 	return timeout - min(250*time.Millisecond, timeout/20), timeout - min(500*time.Millisecond, timeout/10)
 }
 
-// scrapeRequest is the whole of what crosses the tunnel. ctx has the deadline.
-func (q request) scrapeRequest(ctx context.Context, h http.Header, maxBody int64) *tunnelv1.ScrapeRequest {
-	deadline, _ := ctx.Deadline()
-	proxy, agent := budget(q.timeout)
-	left := time.Until(deadline) - (proxy - agent)
+// scrapeRequest is the whole of what crosses the tunnel.
+func (q request) scrapeRequest(h http.Header, left time.Duration, maxBody int64) *tunnelv1.ScrapeRequest {
 	scrape := &tunnelv1.ScrapeRequest{
 		Path:           q.path,
 		Accept:         headerValue(h, "Accept"),

@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,28 +14,47 @@ import (
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
-// errOwned means that another identity holds the route.
-var errOwned = errors.New("another identity holds this route")
+var (
+	// errOwned means that another identity holds the route.
+	errOwned = errors.New("another identity holds this route")
+	// errFull means that the session holds as many routes as it may.
+	errFull = errors.New("the session holds as many routes as it may")
+	// errEnded means that the session ended while its route was decided.
+	errEnded = errors.New("the session has ended")
+)
 
-// errFull means that the session holds as many routes as it may.
-var errFull = errors.New("the session holds as many routes as it may")
-
-// errEnded means that the session ended while its route was decided.
-var errEnded = errors.New("the session has ended")
-
-// route is a path and who serves it. All but last belongs to the table's lock;
-// holders is replaced, never changed, so that a scrape may read the slice that
-// it was given.
+// route is a path and who serves it. All but flying and last belongs to the
+// table's lock; grants is replaced, never changed, so that a scrape may read the
+// slice that it was given.
 type route struct {
 	path     string
 	segments []string
 	owner    authn.Identity
-	labels   map[string]string
-	holders  []*session
-	// goneSince is when the last holder left; zero while there is one.
+	grants   []*grant // the oldest first
+	// goneSince is when the last grant ended; zero while there is one.
 	goneSince time.Time
+	// flying counts the scrapes in flight.
+	flying atomic.Int64
 	// last is how the last scrape ended, so that a change is logged once.
 	last atomic.Value
+}
+
+// grant is what one session holds of a route: what its agent claims, and what the
+// policy obliges it to. It is immutable; a later decision replaces it.
+type grant struct {
+	session  *session
+	route    *route
+	claim    *tunnelv1.Route
+	limits   authz.Limits
+	labels   map[string]string // the agent's and the policy's; the policy's win
+	decision string
+}
+
+func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
+	labels := make(map[string]string, len(claim.GetLabels())+len(d.Labels))
+	maps.Copy(labels, claim.GetLabels())
+	maps.Copy(labels, d.Labels)
+	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID}
 }
 
 // table owns the routes. A route belongs to the first identity that registers
@@ -55,12 +77,19 @@ func newTable(perSession int) *table {
 	return &table{perSession: perSession, routes: make(map[string]*route), owners: make(map[authn.Identity]*tally)}
 }
 
-// found is what a scrape needs of a route, at one moment.
+// found is what a scrape needs of a route, at one moment. Its zero is no route.
 type found struct {
-	route   *route
-	owner   authn.Identity
-	labels  map[string]string
-	holders []*session
+	route  *route
+	owner  authn.Identity
+	grants []*grant
+}
+
+// labels are those of the newest grant, as a scrape's policy sees them.
+func (f found) labels() map[string]string {
+	if len(f.grants) == 0 {
+		return nil
+	}
+	return f.grants[len(f.grants)-1].labels
 }
 
 // lookup finds the route of a path.
@@ -71,7 +100,7 @@ func (t *table) lookup(path string) (found, bool) {
 	if !ok {
 		return found{}, false
 	}
-	return found{route: r, owner: r.owner, labels: r.labels, holders: r.holders}, true
+	return found{route: r, owner: r.owner, grants: r.grants}, true
 }
 
 // state is what a policy is told of path when id offers it. A route whose agent
@@ -80,7 +109,7 @@ func (t *table) state(path string, id authn.Identity) authz.RouteState {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	state := authz.RouteState{TotalRoutes: len(t.routes)}
-	if r, ok := t.routes[path]; ok && len(r.holders) > 0 {
+	if r, ok := t.routes[path]; ok && len(r.grants) > 0 {
 		state.Owner = r.owner.String()
 	}
 	if n, ok := t.owners[id]; ok {
@@ -89,22 +118,49 @@ func (t *table) state(path string, id authn.Identity) authz.RouteState {
 	return state
 }
 
-// register gives path to the session, unless another identity holds it, the
-// session is full, or it has ended meanwhile.
-func (t *table) register(s *session, path string, labels map[string]string) error {
+// limitFor is how many routes a session may hold: the policy only tightens.
+func (t *table) limitFor(limits authz.Limits) int {
+	if limits.MaxRoutes > 0 {
+		return int(min(limits.MaxRoutes, int64(t.perSession)))
+	}
+	return t.perSession
+}
+
+// register gives the grant's path to its session, unless another identity holds
+// it, the session is full, or it has ended meanwhile.
+func (t *table) register(g *grant) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	s, path := g.session, g.claim.GetPath()
 	if s.ended {
 		return errEnded
 	}
-	if _, held := s.routes[path]; !held && len(s.routes) >= t.perSession {
+	old, held := s.routes[path]
+	if !held && len(s.routes) >= t.limitFor(g.limits) {
 		return errFull
 	}
-	owner := s.peer.Identity
+	r, err := t.claimLocked(path, s.peer.Identity)
+	if err != nil {
+		return err
+	}
+	g.route = r
+	s.routes[path] = g
+	grants := slices.Clone(r.grants)
+	if held {
+		grants[slices.Index(grants, old)] = g
+	} else {
+		grants = append(grants, g)
+	}
+	r.grants = grants
+	return nil
+}
+
+// claimLocked finds or makes the route of a path for its owner to be.
+func (t *table) claimLocked(path string, owner authn.Identity) (*route, error) {
 	r, ok := t.routes[path]
 	switch {
-	case ok && r.owner != owner && len(r.holders) > 0:
-		return errOwned
+	case ok && r.owner != owner && len(r.grants) > 0:
+		return nil, errOwned
 	case ok && r.owner != owner:
 		t.forgetLocked(r)
 		ok = false
@@ -118,25 +174,54 @@ func (t *table) register(s *session, path string, labels map[string]string) erro
 		r.goneSince = time.Time{}
 		t.countLocked(owner, +1, -1)
 	}
-	r.labels = labels
-	if _, held := s.routes[path]; !held {
-		s.routes[path] = r
-		r.holders = append(append(make([]*session, 0, len(r.holders)+1), r.holders...), s)
-	}
-	return nil
+	return r, nil
 }
 
-// withdraw takes a route from the session for good; with no holder left the path
+// renew replaces a grant by what a new decision says of it; false: the session
+// does not hold the route any more.
+func (t *table) renew(old, renewed *grant) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old.session.routes[old.claim.GetPath()] != old {
+		return false
+	}
+	r := old.route
+	renewed.route = r
+	old.session.routes[r.path] = renewed
+	grants := slices.Clone(r.grants)
+	grants[slices.Index(grants, old)] = renewed
+	r.grants = grants
+	return true
+}
+
+// holds reports whether the grant's session still holds its route.
+func (t *table) holds(g *grant) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	_, ok := g.session.routes[g.route.path]
+	return ok
+}
+
+// grantsOf are the session's, by path.
+func (t *table) grantsOf(s *session) []*grant {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(s.routes), func(a, b *grant) int {
+		return strings.Compare(a.route.path, b.route.path)
+	})
+}
+
+// withdraw takes a route from the session for good; with no grant left the path
 // is free.
 func (t *table) withdraw(s *session, path string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r, ok := s.routes[path]
+	g, ok := s.routes[path]
 	if !ok {
 		return false
 	}
-	t.detachLocked(s, r)
-	if len(r.holders) == 0 {
+	t.detachLocked(g)
+	if r := g.route; len(r.grants) == 0 {
 		delete(t.routes, path)
 		t.countLocked(r.owner, -1, 0)
 	}
@@ -149,9 +234,10 @@ func (t *table) lose(s *session, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.ended = true
-	for _, r := range s.routes {
-		t.detachLocked(s, r)
-		if len(r.holders) > 0 {
+	for _, g := range s.routes {
+		t.detachLocked(g)
+		r := g.route
+		if len(r.grants) > 0 {
 			continue
 		}
 		if t.owners[r.owner].gone >= t.perSession {
@@ -185,15 +271,9 @@ func (t *table) count() (served, gone int) {
 	return served, gone
 }
 
-func (t *table) detachLocked(s *session, r *route) {
-	delete(s.routes, r.path)
-	holders := make([]*session, 0, len(r.holders))
-	for _, h := range r.holders {
-		if h != s {
-			holders = append(holders, h)
-		}
-	}
-	r.holders = holders
+func (t *table) detachLocked(g *grant) {
+	delete(g.session.routes, g.route.path)
+	g.route.grants = slices.DeleteFunc(slices.Clone(g.route.grants), func(other *grant) bool { return other == g })
 }
 
 // forgetLocked removes a gone route.

@@ -26,11 +26,14 @@ func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
-	if !s.flights.enter() {
+	// A scrape is in flight before it is decided: a change of the policy finds
+	// either the flight or, in the end of allowed, the change.
+	fl := s.flights.enter(r.Context())
+	if fl == nil {
 		w.Header().Set("Connection", "close")
 		return s.fail(w, r, &failure{outcome: Draining, text: "the proxy is stopping"})
 	}
-	defer s.flights.leave()
+	defer s.flights.leave(fl)
 
 	scraper, ok := s.identify(r)
 	if !ok {
@@ -40,13 +43,33 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
-	route, ok := s.routes.lookup(q.path)
-	if !s.decide(r, scraper, q, route).Allow || !ok {
-		return s.fail(w, r, errNotFound())
+	route, limits, failed := s.allowed(fl, scraper, remoteIP(r), q)
+	if failed != nil {
+		return s.fail(w, r, failed)
 	}
-	outcome, err := s.relay(w, r, q, route)
+	defer route.route.flying.Add(-1)
+	outcome, err := s.relay(fl, w, r, q, route, limits)
 	s.notice(route.route, outcome, err)
 	return outcome
+}
+
+// allowed finds the route of a scrape that the policy in force allows, and what
+// it obliges the scrape to.
+func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q request) (found, authz.Limits, *failure) {
+	for {
+		route, ok := s.routes.lookup(q.path)
+		decision := s.decide(fl.ctx, scraper, remoteIP, q, route)
+		if !decision.Allow || !ok {
+			return found{}, authz.Limits{}, errNotFound()
+		}
+		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
+			return found{}, authz.Limits{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
+		}
+		if decision.Revision == s.policy.Revision() {
+			route.route.flying.Add(1)
+			return route, decision.Limits, nil
+		}
+	}
 }
 
 // fail answers with a line of text, within a bounded time.
@@ -71,18 +94,26 @@ func (s scrapes) identify(r *http.Request) (authn.Identity, bool) {
 
 // decide asks the policy. A path without a route is asked about too, so that it
 // takes as long to refuse as one with.
-func (s scrapes) decide(r *http.Request, id authn.Identity, q request, route found) authz.Decision {
+func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string, q request, route found) authz.Decision {
 	scraper := authz.ScraperOf(id)
-	scraper.RemoteIP = remoteIP(r)
-	decision := s.policy.Scrape(r.Context(), authz.ScrapeInput{
+	scraper.RemoteIP = remoteIP
+	input := authz.ScrapeInput{
 		Scraper: scraper,
 		Request: authz.ScrapeRequest{Query: q.query, Timeout: q.timeout},
 		Route: authz.ScrapeRoute{
-			Path: q.path, Segments: segmentsOf(route, q.path), Owner: route.owner.String(), Labels: route.labels,
+			Path: q.path, Segments: segmentsOf(route, q.path), Owner: route.owner.String(), Labels: route.labels(),
 		},
 		Proxy: s.self(),
-	})
+		Now:   time.Now(),
+	}
+	decision := s.policy.Scrape(ctx, input)
 	s.metrics.decided("scrape", decision)
+	if !decision.Allow {
+		s.audit.Record(authz.Event{
+			Time: input.Now, Action: "scrape", Effect: authz.Denied, Identity: id.String(), Route: q.path, RemoteIP: remoteIP,
+			Decision: decision, Digest: input.Digest,
+		})
+	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)
 	}
@@ -92,39 +123,59 @@ func (s scrapes) decide(r *http.Request, id authn.Identity, q request, route fou
 // relay borrows a lane of the least busy session and carries the scrape over it.
 // A lane that turns out to have ended before the scrape began is replaced, a few
 // times at most.
-func (s scrapes) relay(w http.ResponseWriter, r *http.Request, q request, route found) (Outcome, error) {
-	timeout, _ := budget(q.timeout)
-	hungUp, hangUp := context.WithCancelCause(r.Context())
-	defer hangUp(nil)
-	ctx, cancel := context.WithDeadlineCause(hungUp, time.Now().Add(timeout), errDeadline)
-	defer cancel()
+func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, route found, limits authz.Limits) (Outcome, error) {
+	began := time.Now()
 	for range maxAttempts {
-		session := pick(route.holders)
-		if session == nil {
+		g := pick(route.grants)
+		if g == nil {
 			break
 		}
-		l, err := session.lanes.borrow(ctx)
-		if err == nil {
-			e := exchange{scrapes: s, w: w, ctx: ctx, hangUp: hangUp, lane: l}
-			err = e.run(q.scrapeRequest(ctx, r.Header, s.cfg.MaxResponse))
-			if e.reusable {
-				session.lanes.giveBack(l)
-			} else {
-				session.lanes.drop(l)
-			}
-			if err == nil || !errors.Is(err, errUnsent) {
-				return e.outcome, err
-			}
-		} else if !errors.Is(err, errPoolRetired) {
-			f := waitFailure(err)
+		t := termsOf(s.cfg, q, limits, g.limits)
+		if t.inflight > 0 && route.route.flying.Load() > t.inflight {
+			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
 			return s.fail(w, r, f), f
 		}
+		outcome, err := s.carry(fl, w, r, q, g, t, began)
+		if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
+			return outcome, err
+		}
 		if route, _ = s.routes.lookup(q.path); route.route == nil {
-			return s.fail(w, r, errNotFound()), nil
+			f := errNotFound()
+			return s.fail(w, r, f), f
 		}
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
 	return s.fail(w, r, f), f
+}
+
+// carry carries a scrape over one lane of the grant's session. errUnsent and
+// errPoolRetired leave the answer open.
+func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q request, g *grant, t terms, began time.Time) (Outcome, error) {
+	s.flights.carry(fl, g)
+	// A revocation that came meanwhile has either seen this flight or is seen here.
+	if !s.routes.holds(g) {
+		return "", errPoolRetired
+	}
+	total, agent := budget(t.timeout)
+	ctx, cancel := context.WithDeadlineCause(fl.ctx, began.Add(total), errDeadline)
+	defer cancel()
+	lanes := g.session.lanes
+	l, err := lanes.borrow(ctx)
+	if err != nil {
+		if errors.Is(err, errPoolRetired) {
+			return "", err
+		}
+		f := waitFailure(err)
+		return s.fail(w, r, f), f
+	}
+	e := exchange{scrapes: s, w: w, ctx: ctx, hangUp: fl.cancel, lane: l, maxBody: t.body}
+	err = e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
+	if e.reusable {
+		lanes.giveBack(l)
+	} else {
+		lanes.drop(l)
+	}
+	return e.outcome, err
 }
 
 // maxAttempts is how many lanes one scrape tries.
@@ -135,6 +186,8 @@ var errDeadline = errors.New("the scrape's time is up")
 // waitFailure is what a scrape answers that got no lane.
 func waitFailure(err error) *failure {
 	switch {
+	case errors.Is(err, errRevoked):
+		return &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	case errors.Is(err, errPoolBusy), errors.Is(err, errDeadline):
 		return &failure{outcome: Busy, text: "no lane of the route's session came free", cause: err}
 	default:

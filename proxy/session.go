@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -21,6 +22,7 @@ type session struct {
 	conn     net.Conn
 	remoteIP string
 	agent    string // a display name, never trusted
+	input    authz.AgentInput
 	since    time.Time
 
 	lanes    *pool
@@ -29,7 +31,7 @@ type session struct {
 	once     sync.Once
 
 	// routes and ended belong to the table's lock.
-	routes map[string]*route
+	routes map[string]*grant
 	ended  bool
 }
 
@@ -154,18 +156,19 @@ func (m *sessions) close() []*session {
 	return m.all()
 }
 
-// pick chooses the least busy session that takes scrapes, the newer one where
-// two tie; nil if there is none.
-func pick(holders []*session) *session {
-	var best *session
+// pick chooses the grant of the least busy session that takes scrapes, of the
+// newer one where two tie; nil if there is none.
+func pick(grants []*grant) *grant {
+	var best *grant
 	var least int
-	for _, s := range holders {
+	for _, g := range grants {
+		s := g.session
 		if s.draining.Load() {
 			continue
 		}
 		load := s.lanes.load()
-		if best == nil || load < least || load == least && s.seq > best.seq {
-			best, least = s, load
+		if best == nil || load < least || load == least && s.seq > best.session.seq {
+			best, least = g, load
 		}
 	}
 	return best

@@ -1,13 +1,16 @@
 package proxy
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -69,13 +72,50 @@ func (t *tunnel) Control(stream controlStream) error {
 		return t.turnAway(stream, s, err)
 	}
 	s.agent = hello.GetAgentName()
+	s.input = agentInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
-	if err := t.sessions.admit(s); err != nil {
+	if err := t.admit(stream.Context(), s); err != nil {
 		return t.turnAway(stream, s, err)
 	}
 	defer t.end(s, nil)
 	t.welcome(s, hello)
 	return t.listen(stream, s)
+}
+
+// admit lets a session in that the policy in force allows.
+func (t *tunnel) admit(ctx context.Context, s *session) error {
+	admitted := false
+	for {
+		decision, digest := t.decideSession(ctx, s)
+		if !decision.Allow {
+			if admitted {
+				t.sessions.remove(s)
+			}
+			t.logDenied("session", s, "", decision)
+			t.record("session", authz.Denied, s, "", decision, digest)
+			return denial(decision)
+		}
+		if !admitted {
+			if err := t.sessions.admit(s); err != nil {
+				return err
+			}
+			admitted = true
+		}
+		// A policy that came meanwhile has either seen the session or is seen here.
+		if decision.Revision == t.policy.Revision() {
+			t.record("session", authz.Admitted, s, "", decision, digest)
+			return nil
+		}
+	}
+}
+
+// denial tells the agent why, and which decision it was.
+func denial(d authz.Decision) *refusal {
+	reason := "the policy does not allow a session"
+	if len(d.Reasons) > 0 {
+		reason += ": " + strings.Join(d.Reasons, "; ")
+	}
+	return refuse(tunnelv1.Goodbye_REFUSED, "%s (decision %s)", reason, d.ID)
 }
 
 // newSession binds a session to the connection and the identity that the
@@ -99,7 +139,7 @@ func (t *tunnel) newSession(stream controlStream) (*session, error) {
 		remoteIP: hostOf(conn.RemoteAddr()),
 		since:    time.Now(),
 		outbox:   newOutbox(stream.Send),
-		routes:   make(map[string]*route),
+		routes:   make(map[string]*grant),
 	}, nil
 }
 

@@ -3,7 +3,9 @@ package testenv
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
+	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +28,7 @@ type Proxy struct {
 	source authn.Keeper
 
 	proxy  *proxy.Proxy
+	engine *authz.Engine
 	tunnel *listener
 	scrape *listener
 	cancel context.CancelFunc
@@ -75,18 +78,15 @@ func (w *World) Background(run func(context.Context) error) {
 func (p *Proxy) Start() {
 	tb := p.w.TB
 	tb.Helper()
-	// The race detector on a busy machine takes more than the usual 100 ms.
-	policy, err := authz.Compile(context.Background(), p.cfg.Policy, authz.Options{Timeout: 5 * time.Second})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	p.engine = authz.NewEngine(compile(tb, p.cfg.Policy))
 	cfg := ProxyConfig()
 	if p.cfg.Proxy != nil {
 		p.cfg.Proxy(&cfg)
 	}
 	p.Registry = prometheus.NewRegistry()
+	var err error
 	p.proxy, err = proxy.New(cfg, proxy.Parts{
-		Policy: authz.NewEngine(policy), Self: func() authz.ProxyInput { return Self(p.source) },
+		Policy: p.engine, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
 		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
 	})
 	if err != nil {
@@ -100,6 +100,30 @@ func (p *Proxy) Start() {
 	scrape := authn.ListenHTTPS(p.scrape, p.source, authn.ListenConfig{Auth: cfg.ClientAuth.TLS(), Failed: p.failed})
 	go func() { p.done <- p.proxy.Run(ctx, tunnel, scrape) }()
 }
+
+// compile compiles a policy. The race detector on a busy machine takes more than
+// the usual 100 ms for a decision.
+func compile(tb testing.TB, policy fs.FS) *authz.Policy {
+	tb.Helper()
+	compiled, err := authz.Compile(context.Background(), policy, authz.Options{Timeout: 5 * time.Second})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return compiled
+}
+
+// SetPolicy puts another policy in force, now and after a restart.
+func (p *Proxy) SetPolicy(policy fs.FS) {
+	p.w.TB.Helper()
+	p.cfg.Policy = policy
+	p.engine.Replace(compile(p.w.TB, policy))
+}
+
+// Routes are those that the proxy knows, by path.
+func (p *Proxy) Routes() []proxy.RouteInfo { return p.proxy.Routes() }
+
+// Sessions are those that the proxy has, the oldest first.
+func (p *Proxy) Sessions() []proxy.SessionInfo { return p.proxy.Sessions() }
 
 func (p *Proxy) failed(remote net.Addr, err error) {
 	p.w.log.Info("handshake failed", "remote", remote.String(), "reason", string(authn.ReasonOf(err)), "error", err)

@@ -38,6 +38,7 @@ type World struct {
 	CA    *pki.CA
 	Proxy *Proxy
 	Logs  *Logs
+	Audit *Audit
 
 	log *slog.Logger
 }
@@ -50,7 +51,7 @@ func Start(tb testing.TB, cfg Config) *World {
 		tb.Fatal(err)
 	}
 	logs := newLogs(tb)
-	w := &World{TB: tb, CA: ca, Logs: logs, log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	w := &World{TB: tb, CA: ca, Logs: logs, Audit: new(Audit), log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if cfg.Policy == nil {
 		cfg.Policy, _ = policies.Builtin("default")
 	}

@@ -144,7 +144,7 @@ func (x Goodbye_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Goodbye_Code.Descriptor instead.
 func (Goodbye_Code) EnumDescriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{13, 0}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{14, 0}
 }
 
 type End_Code int32
@@ -228,7 +228,7 @@ func (x End_Code) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use End_Code.Descriptor instead.
 func (End_Code) EnumDescriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{20, 0}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type AgentMessage struct {
@@ -355,6 +355,7 @@ type ProxyMessage struct {
 	//	*ProxyMessage_LanesWanted
 	//	*ProxyMessage_Drain
 	//	*ProxyMessage_Goodbye
+	//	*ProxyMessage_PolicyChanged
 	Kind          isProxyMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -451,6 +452,15 @@ func (x *ProxyMessage) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *ProxyMessage) GetPolicyChanged() *PolicyChanged {
+	if x != nil {
+		if x, ok := x.Kind.(*ProxyMessage_PolicyChanged); ok {
+			return x.PolicyChanged
+		}
+	}
+	return nil
+}
+
 type isProxyMessage_Kind interface {
 	isProxyMessage_Kind()
 }
@@ -479,6 +489,10 @@ type ProxyMessage_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,6,opt,name=goodbye,proto3,oneof"`
 }
 
+type ProxyMessage_PolicyChanged struct {
+	PolicyChanged *PolicyChanged `protobuf:"bytes,7,opt,name=policy_changed,json=policyChanged,proto3,oneof"`
+}
+
 func (*ProxyMessage_Welcome) isProxyMessage_Kind() {}
 
 func (*ProxyMessage_Registered) isProxyMessage_Kind() {}
@@ -490,6 +504,8 @@ func (*ProxyMessage_LanesWanted) isProxyMessage_Kind() {}
 func (*ProxyMessage_Drain) isProxyMessage_Kind() {}
 
 func (*ProxyMessage_Goodbye) isProxyMessage_Kind() {}
+
+func (*ProxyMessage_PolicyChanged) isProxyMessage_Kind() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -962,7 +978,8 @@ func (x *Withdraw) GetPaths() []string {
 	return nil
 }
 
-// Revoke tells the agent which routes the proxy took away.
+// Revoke tells the agent which routes the proxy took away, and why: the code is
+// DENIED or LIMIT, the decision the one that took them.
 type Revoke struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Routes        []*RouteAnswer         `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
@@ -1007,6 +1024,44 @@ func (x *Revoke) GetRoutes() []*RouteAnswer {
 	return nil
 }
 
+// PolicyChanged tells the agent that routes which were denied may be allowed now.
+// It offers them again at once.
+type PolicyChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyChanged) Reset() {
+	*x = PolicyChanged{}
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyChanged) ProtoMessage() {}
+
+func (x *PolicyChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyChanged.ProtoReflect.Descriptor instead.
+func (*PolicyChanged) Descriptor() ([]byte, []int) {
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{11}
+}
+
 // LanesWanted is how many lanes the agent should hold open in all. It opens
 // those that are missing, never more than its own limit, and closes none.
 type LanesWanted struct {
@@ -1018,7 +1073,7 @@ type LanesWanted struct {
 
 func (x *LanesWanted) Reset() {
 	*x = LanesWanted{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[11]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1085,7 @@ func (x *LanesWanted) String() string {
 func (*LanesWanted) ProtoMessage() {}
 
 func (x *LanesWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[11]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1098,7 @@ func (x *LanesWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LanesWanted.ProtoReflect.Descriptor instead.
 func (*LanesWanted) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{11}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LanesWanted) GetTotal() uint32 {
@@ -1063,7 +1118,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[12]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1130,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[12]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1143,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{12}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{13}
 }
 
 // Goodbye is the proxy's last word: it closes the connection soon after.
@@ -1102,7 +1157,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[13]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1169,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[13]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1182,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{13}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Goodbye) GetCode() Goodbye_Code {
@@ -1158,7 +1213,7 @@ type LaneRequest struct {
 
 func (x *LaneRequest) Reset() {
 	*x = LaneRequest{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[14]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1225,7 @@ func (x *LaneRequest) String() string {
 func (*LaneRequest) ProtoMessage() {}
 
 func (x *LaneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[14]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1238,7 @@ func (x *LaneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneRequest.ProtoReflect.Descriptor instead.
 func (*LaneRequest) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{14}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LaneRequest) GetKind() isLaneRequest_Kind {
@@ -1237,7 +1292,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[15]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1304,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[15]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1317,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{15}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{16}
 }
 
 // ScrapeRequest has no place for a URL, a method, or a header that is not named
@@ -1286,7 +1341,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[16]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1353,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[16]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1366,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{16}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScrapeRequest) GetPath() string {
@@ -1373,7 +1428,7 @@ type Param struct {
 
 func (x *Param) Reset() {
 	*x = Param{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[17]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1440,7 @@ func (x *Param) String() string {
 func (*Param) ProtoMessage() {}
 
 func (x *Param) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[17]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1453,7 @@ func (x *Param) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Param.ProtoReflect.Descriptor instead.
 func (*Param) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{17}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Param) GetName() string {
@@ -1429,7 +1484,7 @@ type LaneReply struct {
 
 func (x *LaneReply) Reset() {
 	*x = LaneReply{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[18]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1496,7 @@ func (x *LaneReply) String() string {
 func (*LaneReply) ProtoMessage() {}
 
 func (x *LaneReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[18]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1509,7 @@ func (x *LaneReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneReply.ProtoReflect.Descriptor instead.
 func (*LaneReply) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{18}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LaneReply) GetHead() *Head {
@@ -1491,7 +1546,7 @@ type Head struct {
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[19]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1558,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[19]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1571,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{19}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Head) GetStatus() uint32 {
@@ -1551,7 +1606,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[20]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1618,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[20]
+	mi := &file_proto_tunnel_v1_tunnel_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1631,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{20}
+	return file_proto_tunnel_v1_tunnel_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *End) GetCode() End_Code {
@@ -1603,7 +1658,7 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\bregister\x18\x02 \x01(\v2\x1d.sallyport.tunnel.v1.RegisterH\x00R\bregister\x12;\n" +
 	"\bwithdraw\x18\x03 \x01(\v2\x1d.sallyport.tunnel.v1.WithdrawH\x00R\bwithdraw\x122\n" +
 	"\x05drain\x18\x04 \x01(\v2\x1a.sallyport.tunnel.v1.DrainH\x00R\x05drainB\x06\n" +
-	"\x04kind\"\xff\x02\n" +
+	"\x04kind\"\xcc\x03\n" +
 	"\fProxyMessage\x128\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1c.sallyport.tunnel.v1.WelcomeH\x00R\awelcome\x12A\n" +
 	"\n" +
@@ -1612,7 +1667,8 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\x06revoke\x18\x03 \x01(\v2\x1b.sallyport.tunnel.v1.RevokeH\x00R\x06revoke\x12E\n" +
 	"\flanes_wanted\x18\x04 \x01(\v2 .sallyport.tunnel.v1.LanesWantedH\x00R\vlanesWanted\x122\n" +
 	"\x05drain\x18\x05 \x01(\v2\x1a.sallyport.tunnel.v1.DrainH\x00R\x05drain\x128\n" +
-	"\agoodbye\x18\x06 \x01(\v2\x1c.sallyport.tunnel.v1.GoodbyeH\x00R\agoodbyeB\x06\n" +
+	"\agoodbye\x18\x06 \x01(\v2\x1c.sallyport.tunnel.v1.GoodbyeH\x00R\agoodbye\x12K\n" +
+	"\x0epolicy_changed\x18\a \x01(\v2\".sallyport.tunnel.v1.PolicyChangedH\x00R\rpolicyChangedB\x06\n" +
 	"\x04kind\"{\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1d\n" +
@@ -1660,7 +1716,8 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\bWithdraw\x12\x14\n" +
 	"\x05paths\x18\x01 \x03(\tR\x05paths\"B\n" +
 	"\x06Revoke\x128\n" +
-	"\x06routes\x18\x01 \x03(\v2 .sallyport.tunnel.v1.RouteAnswerR\x06routes\"#\n" +
+	"\x06routes\x18\x01 \x03(\v2 .sallyport.tunnel.v1.RouteAnswerR\x06routes\"\x0f\n" +
+	"\rPolicyChanged\"#\n" +
 	"\vLanesWanted\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\rR\x05total\"\a\n" +
 	"\x05Drain\"\xaa\x01\n" +
@@ -1733,7 +1790,7 @@ func file_proto_tunnel_v1_tunnel_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_tunnel_v1_tunnel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_proto_tunnel_v1_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_proto_tunnel_v1_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_proto_tunnel_v1_tunnel_proto_goTypes = []any{
 	(RouteAnswer_Code)(0), // 0: sallyport.tunnel.v1.RouteAnswer.Code
 	(Goodbye_Code)(0),     // 1: sallyport.tunnel.v1.Goodbye.Code
@@ -1749,51 +1806,53 @@ var file_proto_tunnel_v1_tunnel_proto_goTypes = []any{
 	(*RouteAnswer)(nil),   // 11: sallyport.tunnel.v1.RouteAnswer
 	(*Withdraw)(nil),      // 12: sallyport.tunnel.v1.Withdraw
 	(*Revoke)(nil),        // 13: sallyport.tunnel.v1.Revoke
-	(*LanesWanted)(nil),   // 14: sallyport.tunnel.v1.LanesWanted
-	(*Drain)(nil),         // 15: sallyport.tunnel.v1.Drain
-	(*Goodbye)(nil),       // 16: sallyport.tunnel.v1.Goodbye
-	(*LaneRequest)(nil),   // 17: sallyport.tunnel.v1.LaneRequest
-	(*Cancel)(nil),        // 18: sallyport.tunnel.v1.Cancel
-	(*ScrapeRequest)(nil), // 19: sallyport.tunnel.v1.ScrapeRequest
-	(*Param)(nil),         // 20: sallyport.tunnel.v1.Param
-	(*LaneReply)(nil),     // 21: sallyport.tunnel.v1.LaneReply
-	(*Head)(nil),          // 22: sallyport.tunnel.v1.Head
-	(*End)(nil),           // 23: sallyport.tunnel.v1.End
-	nil,                   // 24: sallyport.tunnel.v1.Route.LabelsEntry
+	(*PolicyChanged)(nil), // 14: sallyport.tunnel.v1.PolicyChanged
+	(*LanesWanted)(nil),   // 15: sallyport.tunnel.v1.LanesWanted
+	(*Drain)(nil),         // 16: sallyport.tunnel.v1.Drain
+	(*Goodbye)(nil),       // 17: sallyport.tunnel.v1.Goodbye
+	(*LaneRequest)(nil),   // 18: sallyport.tunnel.v1.LaneRequest
+	(*Cancel)(nil),        // 19: sallyport.tunnel.v1.Cancel
+	(*ScrapeRequest)(nil), // 20: sallyport.tunnel.v1.ScrapeRequest
+	(*Param)(nil),         // 21: sallyport.tunnel.v1.Param
+	(*LaneReply)(nil),     // 22: sallyport.tunnel.v1.LaneReply
+	(*Head)(nil),          // 23: sallyport.tunnel.v1.Head
+	(*End)(nil),           // 24: sallyport.tunnel.v1.End
+	nil,                   // 25: sallyport.tunnel.v1.Route.LabelsEntry
 }
 var file_proto_tunnel_v1_tunnel_proto_depIdxs = []int32{
 	5,  // 0: sallyport.tunnel.v1.AgentMessage.hello:type_name -> sallyport.tunnel.v1.Hello
 	7,  // 1: sallyport.tunnel.v1.AgentMessage.register:type_name -> sallyport.tunnel.v1.Register
 	12, // 2: sallyport.tunnel.v1.AgentMessage.withdraw:type_name -> sallyport.tunnel.v1.Withdraw
-	15, // 3: sallyport.tunnel.v1.AgentMessage.drain:type_name -> sallyport.tunnel.v1.Drain
+	16, // 3: sallyport.tunnel.v1.AgentMessage.drain:type_name -> sallyport.tunnel.v1.Drain
 	6,  // 4: sallyport.tunnel.v1.ProxyMessage.welcome:type_name -> sallyport.tunnel.v1.Welcome
 	10, // 5: sallyport.tunnel.v1.ProxyMessage.registered:type_name -> sallyport.tunnel.v1.Registered
 	13, // 6: sallyport.tunnel.v1.ProxyMessage.revoke:type_name -> sallyport.tunnel.v1.Revoke
-	14, // 7: sallyport.tunnel.v1.ProxyMessage.lanes_wanted:type_name -> sallyport.tunnel.v1.LanesWanted
-	15, // 8: sallyport.tunnel.v1.ProxyMessage.drain:type_name -> sallyport.tunnel.v1.Drain
-	16, // 9: sallyport.tunnel.v1.ProxyMessage.goodbye:type_name -> sallyport.tunnel.v1.Goodbye
-	8,  // 10: sallyport.tunnel.v1.Register.routes:type_name -> sallyport.tunnel.v1.Route
-	24, // 11: sallyport.tunnel.v1.Route.labels:type_name -> sallyport.tunnel.v1.Route.LabelsEntry
-	9,  // 12: sallyport.tunnel.v1.Route.target:type_name -> sallyport.tunnel.v1.Target
-	11, // 13: sallyport.tunnel.v1.Registered.answers:type_name -> sallyport.tunnel.v1.RouteAnswer
-	0,  // 14: sallyport.tunnel.v1.RouteAnswer.code:type_name -> sallyport.tunnel.v1.RouteAnswer.Code
-	11, // 15: sallyport.tunnel.v1.Revoke.routes:type_name -> sallyport.tunnel.v1.RouteAnswer
-	1,  // 16: sallyport.tunnel.v1.Goodbye.code:type_name -> sallyport.tunnel.v1.Goodbye.Code
-	19, // 17: sallyport.tunnel.v1.LaneRequest.scrape:type_name -> sallyport.tunnel.v1.ScrapeRequest
-	18, // 18: sallyport.tunnel.v1.LaneRequest.cancel:type_name -> sallyport.tunnel.v1.Cancel
-	20, // 19: sallyport.tunnel.v1.ScrapeRequest.query:type_name -> sallyport.tunnel.v1.Param
-	22, // 20: sallyport.tunnel.v1.LaneReply.head:type_name -> sallyport.tunnel.v1.Head
-	23, // 21: sallyport.tunnel.v1.LaneReply.end:type_name -> sallyport.tunnel.v1.End
-	2,  // 22: sallyport.tunnel.v1.End.code:type_name -> sallyport.tunnel.v1.End.Code
-	3,  // 23: sallyport.tunnel.v1.Tunnel.Control:input_type -> sallyport.tunnel.v1.AgentMessage
-	21, // 24: sallyport.tunnel.v1.Tunnel.Lane:input_type -> sallyport.tunnel.v1.LaneReply
-	4,  // 25: sallyport.tunnel.v1.Tunnel.Control:output_type -> sallyport.tunnel.v1.ProxyMessage
-	17, // 26: sallyport.tunnel.v1.Tunnel.Lane:output_type -> sallyport.tunnel.v1.LaneRequest
-	25, // [25:27] is the sub-list for method output_type
-	23, // [23:25] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	15, // 7: sallyport.tunnel.v1.ProxyMessage.lanes_wanted:type_name -> sallyport.tunnel.v1.LanesWanted
+	16, // 8: sallyport.tunnel.v1.ProxyMessage.drain:type_name -> sallyport.tunnel.v1.Drain
+	17, // 9: sallyport.tunnel.v1.ProxyMessage.goodbye:type_name -> sallyport.tunnel.v1.Goodbye
+	14, // 10: sallyport.tunnel.v1.ProxyMessage.policy_changed:type_name -> sallyport.tunnel.v1.PolicyChanged
+	8,  // 11: sallyport.tunnel.v1.Register.routes:type_name -> sallyport.tunnel.v1.Route
+	25, // 12: sallyport.tunnel.v1.Route.labels:type_name -> sallyport.tunnel.v1.Route.LabelsEntry
+	9,  // 13: sallyport.tunnel.v1.Route.target:type_name -> sallyport.tunnel.v1.Target
+	11, // 14: sallyport.tunnel.v1.Registered.answers:type_name -> sallyport.tunnel.v1.RouteAnswer
+	0,  // 15: sallyport.tunnel.v1.RouteAnswer.code:type_name -> sallyport.tunnel.v1.RouteAnswer.Code
+	11, // 16: sallyport.tunnel.v1.Revoke.routes:type_name -> sallyport.tunnel.v1.RouteAnswer
+	1,  // 17: sallyport.tunnel.v1.Goodbye.code:type_name -> sallyport.tunnel.v1.Goodbye.Code
+	20, // 18: sallyport.tunnel.v1.LaneRequest.scrape:type_name -> sallyport.tunnel.v1.ScrapeRequest
+	19, // 19: sallyport.tunnel.v1.LaneRequest.cancel:type_name -> sallyport.tunnel.v1.Cancel
+	21, // 20: sallyport.tunnel.v1.ScrapeRequest.query:type_name -> sallyport.tunnel.v1.Param
+	23, // 21: sallyport.tunnel.v1.LaneReply.head:type_name -> sallyport.tunnel.v1.Head
+	24, // 22: sallyport.tunnel.v1.LaneReply.end:type_name -> sallyport.tunnel.v1.End
+	2,  // 23: sallyport.tunnel.v1.End.code:type_name -> sallyport.tunnel.v1.End.Code
+	3,  // 24: sallyport.tunnel.v1.Tunnel.Control:input_type -> sallyport.tunnel.v1.AgentMessage
+	22, // 25: sallyport.tunnel.v1.Tunnel.Lane:input_type -> sallyport.tunnel.v1.LaneReply
+	4,  // 26: sallyport.tunnel.v1.Tunnel.Control:output_type -> sallyport.tunnel.v1.ProxyMessage
+	18, // 27: sallyport.tunnel.v1.Tunnel.Lane:output_type -> sallyport.tunnel.v1.LaneRequest
+	26, // [26:28] is the sub-list for method output_type
+	24, // [24:26] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_proto_tunnel_v1_tunnel_proto_init() }
@@ -1814,8 +1873,9 @@ func file_proto_tunnel_v1_tunnel_proto_init() {
 		(*ProxyMessage_LanesWanted)(nil),
 		(*ProxyMessage_Drain)(nil),
 		(*ProxyMessage_Goodbye)(nil),
+		(*ProxyMessage_PolicyChanged)(nil),
 	}
-	file_proto_tunnel_v1_tunnel_proto_msgTypes[14].OneofWrappers = []any{
+	file_proto_tunnel_v1_tunnel_proto_msgTypes[15].OneofWrappers = []any{
 		(*LaneRequest_Scrape)(nil),
 		(*LaneRequest_Cancel)(nil),
 	}
@@ -1825,7 +1885,7 @@ func file_proto_tunnel_v1_tunnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_tunnel_v1_tunnel_proto_rawDesc), len(file_proto_tunnel_v1_tunnel_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
