@@ -9,13 +9,20 @@ import (
 // weakDigests panic under GODEBUG=fips140=only, and no policy should rest on them.
 var weakDigests = []string{"crypto.md5", "crypto.sha1", "crypto.hmac.md5", "crypto.hmac.sha1"}
 
+// clocks look at the time though OPA calls them deterministic: whether a certificate
+// is valid depends on when one asks.
+var clocks = []string{
+	"crypto.x509.parse_and_verify_certificates",
+	"crypto.x509.parse_and_verify_certificates_with_options",
+}
+
 // capabilities are the language without what makes an answer depend on anything
 // but input and data: network, clock, randomness, environment. A policy that calls
 // one of those does not compile.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return b.Nondeterministic || slices.Contains(weakDigests, b.Name)
+		return b.Nondeterministic || slices.Contains(weakDigests, b.Name) || slices.Contains(clocks, b.Name)
 	})
 	c.AllowNet = []string{}
 	return c

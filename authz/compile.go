@@ -166,6 +166,8 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		}
 		p.questions[a] = q
 	}
+	p.reads = readsOf(c, p.questions[scrape].places)
+	p.cache = newCache(p.reads, opts.CacheEntries)
 	return p, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -43,7 +44,7 @@ func Samples() map[string][]ast.Value {
 func (p *Policy) Hook(f func()) {
 	p.questions[register] = &question{
 		rules: []string{ruleAllow},
-		eval: func(context.Context, ast.Value, topdown.Cancel) (ast.Value, error) {
+		eval: func(context.Context, ast.Value, topdown.Cancel, ...rego.EvalOption) (ast.Value, error) {
 			f()
 			return ast.NewArray(ast.ArrayTerm(ast.BooleanTerm(true))), nil
 		},
