@@ -47,6 +47,7 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
+	fl.place = route.route.flying.Add(1)
 	defer route.route.flying.Add(-1)
 	outcome, err := s.relay(fl, w, r, q, route, limits)
 	s.notice(route.route, outcome, err)
@@ -66,7 +67,6 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 			return found{}, authz.Limits{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
 		}
 		if decision.Revision == s.policy.Revision() {
-			route.route.flying.Add(1)
 			return route, decision.Limits, nil
 		}
 	}
@@ -131,7 +131,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			break
 		}
 		t := termsOf(s.cfg, q, limits, g.limits)
-		if t.inflight > 0 && route.route.flying.Load() > t.inflight {
+		if t.inflight > 0 && fl.place > t.inflight {
 			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
 			return s.fail(w, r, f), f
 		}

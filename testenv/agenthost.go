@@ -108,7 +108,8 @@ func (a *Agent) Kill() {
 
 // Metric is the value of one of the agent's metrics; see Proxy.Metric.
 func (a *Agent) Metric(name string, labels ...string) float64 {
-	return metric(a.w.TB, a.Registry, name, labels...)
+	m := metric(a.w.TB, a.Registry, name, labels...)
+	return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 }
 
 // WaitMetric waits until a metric has the value.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -175,12 +176,20 @@ func (p *Proxy) Kill() {
 }
 
 // Metric is the value of one of the proxy's metrics, such as
-// `sallyport_proxy_scrapes_total{outcome="ok"}` in name and label pairs.
+// `sallyport_proxy_scrapes_total{outcome="ok"}` in name and label pairs; of a
+// histogram it is the count.
 func (p *Proxy) Metric(name string, labels ...string) float64 {
-	return metric(p.w.TB, p.Registry, name, labels...)
+	m := metric(p.w.TB, p.Registry, name, labels...)
+	return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 }
 
-func metric(tb interface{ Fatal(...any) }, registry *prometheus.Registry, name string, labels ...string) float64 {
+// Sum is the sum of one of the proxy's histograms.
+func (p *Proxy) Sum(name string, labels ...string) float64 {
+	return metric(p.w.TB, p.Registry, name, labels...).GetHistogram().GetSampleSum()
+}
+
+// metric finds one series, nil if there is none.
+func metric(tb testing.TB, registry *prometheus.Registry, name string, labels ...string) *dto.Metric {
 	families, err := registry.Gather()
 	if err != nil {
 		tb.Fatal(err)
@@ -193,9 +202,9 @@ func metric(tb interface{ Fatal(...any) }, registry *prometheus.Registry, name s
 				have = append(have, pair.GetName(), pair.GetValue())
 			}
 			if family.GetName() == name && fmt.Sprint(have) == want {
-				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				return m
 			}
 		}
 	}
-	return 0
+	return nil
 }
