@@ -15,10 +15,6 @@ var errRevoked = errors.New("the policy no longer allows this scrape")
 type flight struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	// place counts the scrapes of the route in flight, this one included, at the
-	// time when it was allowed.
-	place int64
-
 	// The rest belongs to the lock of flights, and is set once it is decided.
 	decided  bool
 	scraper  authn.Identity

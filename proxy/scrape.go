@@ -43,31 +43,40 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
-	route, limits, failed := s.allowed(fl, scraper, remoteIP(r), q)
+	permit, failed := s.allowed(fl, scraper, remoteIP(r), q)
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
-	fl.place = route.route.flying.Add(1)
-	defer route.route.flying.Add(-1)
-	outcome, err := s.relay(fl, w, r, q, route, limits)
-	s.notice(route.route, outcome, err)
+	route := permit.found.route
+	permit.place = route.flying.Add(1)
+	defer route.flying.Add(-1)
+	outcome, err := s.relay(fl, w, r, q, permit)
+	s.notice(route, outcome, err)
 	return outcome
+}
+
+// permit is what a scrape was allowed.
+type permit struct {
+	found  found
+	limits authz.Limits // of the scraper
+	// place counts the route's scrapes in flight when this one came, itself included.
+	place int64
 }
 
 // allowed finds the route of a scrape that the policy in force allows, and what
 // it obliges the scrape to.
-func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q request) (found, authz.Limits, *failure) {
+func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q request) (permit, *failure) {
 	for {
 		route, ok := s.routes.lookup(q.path)
 		decision := s.decide(fl.ctx, scraper, remoteIP, q, route)
 		if !decision.Allow || !ok {
-			return found{}, authz.Limits{}, errNotFound()
+			return permit{}, errNotFound()
 		}
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
-			return found{}, authz.Limits{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
+			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
 		}
 		if decision.Revision == s.policy.Revision() {
-			return route, decision.Limits, nil
+			return permit{found: route, limits: decision.Limits}, nil
 		}
 	}
 }
@@ -123,15 +132,15 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 // relay borrows a lane of the least busy session and carries the scrape over it.
 // A lane that turns out to have ended before the scrape began is replaced, a few
 // times at most.
-func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, route found, limits authz.Limits) (Outcome, error) {
-	began := time.Now()
+func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (Outcome, error) {
+	began, route := time.Now(), p.found
 	for range maxAttempts {
 		g := pick(route.grants)
 		if g == nil {
 			break
 		}
-		t := termsOf(s.cfg, q, limits, g.limits)
-		if t.inflight > 0 && fl.place > t.inflight {
+		t := termsOf(s.cfg, q, p.limits, g.limits)
+		if t.inflight > 0 && p.place > t.inflight {
 			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
 			return s.fail(w, r, f), f
 		}
