@@ -48,15 +48,15 @@ func Outcomes() []OutcomeInfo {
 		{Unauthenticated, http.StatusUnauthorized, "no credential where one is needed"},
 		{NotFound, http.StatusNotFound, "no such route, or the policy refuses this scraper: the same answer byte for byte"},
 		{Method, http.StatusMethodNotAllowed, "anything but GET"},
-		{TargetUnreachable, http.StatusBadGateway, "the agent got no connection to the target"},
+		{TargetUnreachable, http.StatusBadGateway, "the agent got no connection to the target, or it broke before the head"},
 		{TargetRejected, http.StatusBadGateway, "the target has a bad certificate, redirects, or sends what is no metrics"},
-		{TooLarge, http.StatusBadGateway, "the body is over the limit"},
+		{TooLarge, http.StatusBadGateway, "the body says that it is over the limit, or its first 31 KiB are"},
 		{AgentGone, http.StatusServiceUnavailable, "no session of the route's agent is connected"},
 		{Busy, http.StatusServiceUnavailable, "no lane came free in time, or too many scrapes wait for one"},
 		{Draining, http.StatusServiceUnavailable, "the proxy is stopping"},
 		{TargetTimeout, http.StatusGatewayTimeout, "the target did not answer in time"},
 		{AgentTimeout, http.StatusGatewayTimeout, "the agent did not answer in time"},
-		{Truncated, 0, "the target or the tunnel failed after the head: the connection breaks, never a clean end"},
+		{Truncated, 0, "the target or the tunnel failed after the head, or the body outgrew the limit: the connection breaks, never a clean end"},
 		{Cancelled, 0, "the scraper hung up or stopped reading: the connection breaks"},
 	}
 }
