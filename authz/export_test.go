@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -49,4 +50,16 @@ func (p *Policy) Hook(f func()) {
 			return ast.NewArray(ast.ArrayTerm(ast.BooleanTerm(true))), nil
 		},
 	}
+}
+
+// ScrapeKey is what a decision on in is kept by, where the policy reads the fields of
+// these names.
+func ScrapeKey(in ScrapeInput, names ...string) []byte {
+	var by fields
+	for _, n := range fieldNames {
+		if slices.Contains(names, n.name) {
+			by |= n.field
+		}
+	}
+	return in.appendKey(nil, by)
 }

@@ -40,12 +40,16 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 	var q question
 	var cells []string
 	for _, name := range a.rules() {
-		rules := c.GetRulesExact(a.rule(name))
-		if len(rules) == 0 {
+		// A rule may be written in parts: limits.max_routes := 5. What is found here
+		// need not be the answer's, but what is not found is never asked for, and a
+		// limit that is passed over allows.
+		if len(c.GetRulesDynamicWithOpts(a.rule(name), ast.RulesOptions{IncludeHiddenModules: true})) == 0 {
 			continue
 		}
-		if len(rules[0].Head.Args) > 0 {
-			return nil, fmt.Errorf("%s: %s must be a rule, not a function", rules[0].Loc(), a.rule(name))
+		for _, rule := range c.GetRulesExact(a.rule(name)) {
+			if len(rule.Head.Args) > 0 {
+				return nil, fmt.Errorf("%s: %s must be a rule, not a function", rule.Loc(), a.rule(name))
+			}
 		}
 		q.rules, q.places = append(q.rules, name), append(q.places, a.rule(name))
 		cells = append(cells, fmt.Sprintf("[x | x := %s]", a.rule(name)))
