@@ -63,3 +63,18 @@ func ScrapeKey(in ScrapeInput, names ...string) []byte {
 	}
 	return in.appendKey(nil, by)
 }
+
+// CacheSize is how many decisions are kept, and what they take by the cache's own
+// account.
+func (p *Policy) CacheSize() (entries, bytes int) {
+	for i := range p.cache.shards {
+		s := &p.cache.shards[i]
+		for _, generation := range []map[string]*cacheEntry{s.young, s.old} {
+			entries += len(generation)
+			for _, e := range generation {
+				bytes += e.size()
+			}
+		}
+	}
+	return entries, bytes
+}
