@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -49,6 +50,7 @@ func readFiles(fsys fs.FS) ([]file, error) {
 	if err := r.folder(".", ".", 0); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(r.files, func(a, b file) int { return strings.Compare(a.name, b.name) })
 	return r.files, nil
 }
 
@@ -64,6 +66,20 @@ func (r *folderReader) folder(visible, real string, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%s: more than %d folders deep, perhaps links in a circle", visible, maxDepth)
 	}
+	// The version is looked up once, so that all files come from one.
+	version := r.volumeVersion(real)
+	if version != "" {
+		if err := r.list(visible, version, depth, func(fs.DirEntry) bool { return true }); err != nil {
+			return err
+		}
+	}
+	return r.list(visible, real, depth, func(e fs.DirEntry) bool {
+		return version == "" || !r.isVolumeLink(real, e)
+	})
+}
+
+// list reads the entries of the folder that is found at real and seen as visible.
+func (r *folderReader) list(visible, real string, depth int, wanted func(fs.DirEntry) bool) error {
 	entries, err := fs.ReadDir(r.fsys, real)
 	if err != nil {
 		return fmt.Errorf("reading folder: %w", err)
@@ -71,13 +87,11 @@ func (r *folderReader) folder(visible, real string, depth int) error {
 	if r.entries += len(entries); r.entries > maxEntries {
 		return fmt.Errorf("%s: more than %d entries in the policy folder", visible, maxEntries)
 	}
-	version := r.volumeVersion(real)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || !wanted(e) {
 			continue
 		}
-		err := r.entry(path.Join(visible, e.Name()), r.resolve(real, e, version), depth)
-		if err != nil {
+		if err := r.entry(path.Join(visible, e.Name()), path.Join(real, e.Name()), depth); err != nil {
 			return err
 		}
 	}
@@ -137,22 +151,16 @@ func (r *folderReader) volumeVersion(dir string) string {
 	return ""
 }
 
-// resolve is where the content of e in dir is found. In a Kubernetes volume it goes
-// around "..data", which may be switched to a new version between two reads, so that
-// all files come from one version.
-func (r *folderReader) resolve(dir string, e fs.DirEntry, version string) string {
-	name := path.Join(dir, e.Name())
-	if version == "" || e.Type()&fs.ModeSymlink == 0 {
-		return name
+// isVolumeLink says whether e is the visible name of a file that is in the version of
+// a Kubernetes volume. Visible names are put right only after the volume switched to
+// a new version, so that for a moment they are those of the old one: the version's
+// own names count.
+func (r *folderReader) isVolumeLink(dir string, e fs.DirEntry) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return false
 	}
-	target, err := fs.ReadLink(r.fsys, name)
-	if err != nil {
-		return name
-	}
-	if rest, ok := strings.CutPrefix(target, "..data/"); ok && fs.ValidPath(path.Join(version, rest)) {
-		return path.Join(version, rest)
-	}
-	return name
+	target, err := fs.ReadLink(r.fsys, path.Join(dir, e.Name()))
+	return err == nil && target == "..data/"+e.Name()
 }
 
 // sumOf is a hash over the names and bytes of the files.

@@ -8,6 +8,13 @@ import (
 	"io/fs"
 )
 
+// The kinds of places.
+const (
+	kindBuiltin = "builtin"
+	kindFolder  = "folder"
+	kindBundle  = "bundle"
+)
+
 // Place is where a policy is kept: what [BuiltinPlace], [FolderPlace] and
 // [BundlePlace] return.
 type Place interface {
@@ -32,20 +39,21 @@ type content struct {
 // parcel is a policy that was read but not compiled.
 type parcel struct {
 	files    []file
-	revision string // the manifest's, empty where there is none
-	signed   bool   // with the key of the place
+	sum      [sha256.Size]byte // of the files
+	revision string            // the manifest's, empty where there is none
+	signed   bool              // with the key of the place
 	// unverified is set where there is a signature but no key.
 	unverified bool
 }
 
 // BuiltinPlace is a policy that ships in the binary. It does not change.
 func BuiltinPlace(fsys fs.FS, name string) Place {
-	return folderPlace{fsys: fsys, name: name, kind: "builtin"}
+	return folderPlace{fsys: fsys, name: name, kind: kindBuiltin}
 }
 
 // FolderPlace is a folder of Rego and data, as for [Compile].
 func FolderPlace(fsys fs.FS, name string) Place {
-	return folderPlace{fsys: fsys, name: name, kind: "folder"}
+	return folderPlace{fsys: fsys, name: name, kind: kindFolder}
 }
 
 type folderPlace struct {
@@ -58,7 +66,7 @@ func (p folderPlace) Kind() string { return p.kind }
 
 // lookTries: a version of a Kubernetes volume is removed right after it was
 // replaced, perhaps while it is read.
-const lookTries = 5
+const lookTries = 10
 
 func (p folderPlace) look() (content, error) {
 	files, err := readFiles(p.fsys)
@@ -71,17 +79,27 @@ func (p folderPlace) look() (content, error) {
 	return content{sum: sumOf(files), files: files}, nil
 }
 
-func (p folderPlace) unpack(c content) (parcel, error) { return parcel{files: c.files}, nil }
+func (p folderPlace) unpack(c content) (parcel, error) {
+	return parcel{files: c.files, sum: c.sum}, nil
+}
 
 // Load compiles what the place holds now, as [Compile] does.
 func Load(ctx context.Context, place Place, opts Options) (*Policy, error) {
+	_, got, err := readPlace(place)
+	if err != nil {
+		return nil, err
+	}
+	return compileFiles(ctx, got.files, opts)
+}
+
+func readPlace(place Place) (content, parcel, error) {
 	c, err := place.look()
 	if err != nil {
-		return nil, fmt.Errorf("reading policy: %w", err)
+		return content{}, parcel{}, fmt.Errorf("reading policy: %w", err)
 	}
 	got, err := place.unpack(c)
 	if err != nil {
-		return nil, fmt.Errorf("reading policy: %w", err)
+		return content{}, parcel{}, fmt.Errorf("reading policy: %w", err)
 	}
-	return compileFiles(ctx, got.files, opts)
+	return c, got, nil
 }
