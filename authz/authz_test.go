@@ -109,3 +109,8 @@ func operator() authz.AdminInput {
 		Now:     time.Unix(1_700_000_000, 7),
 	}
 }
+
+func connection() authz.SessionInput {
+	in := node()
+	return authz.SessionInput{Agent: in.Agent, Proxy: in.Proxy, Now: in.Now}
+}

@@ -15,9 +15,9 @@ const (
 	cacheEntryBytes = 1 << 10
 	// maxCacheKeyBytes keeps a scraper from filling the cache with few, long queries.
 	maxCacheKeyBytes = 4 << 10
-	// entryOverhead is what an entry takes beside its key and reasons, as measured:
-	// the decision, its ID, the key's header and the map's share.
-	entryOverhead = 320
+	// entryOverhead is what an entry takes beside its key and reasons: the decision,
+	// its ID and the map's share (measured: 210 B).
+	entryOverhead = 256
 
 	cacheShards = 8
 )
@@ -149,11 +149,21 @@ func (in *ScrapeInput) appendKey(key []byte, by fields) []byte {
 	if by&fieldTimeout != 0 {
 		key = binary.AppendVarint(key, int64(in.Request.Timeout/time.Millisecond))
 	}
+	// No function value here: with one, the caller's buffer would move to the heap.
+	var room [16]string
 	if by&fieldLabels != 0 {
-		key = appendMap(key, in.Route.Labels, appendText)
+		names := sortedNames(room[:0], in.Route.Labels)
+		key = binary.AppendUvarint(key, uint64(len(names)))
+		for _, name := range names {
+			key = appendText(appendText(key, name), in.Route.Labels[name])
+		}
 	}
 	if by&fieldQuery != 0 {
-		key = appendMap(key, in.Request.Query, appendTexts)
+		names := sortedNames(room[:0], in.Request.Query)
+		key = binary.AppendUvarint(key, uint64(len(names)))
+		for _, name := range names {
+			key = appendTexts(appendText(key, name), in.Request.Query[name])
+		}
 	}
 	return key
 }
@@ -170,17 +180,10 @@ func appendTexts(key []byte, list []string) []byte {
 	return key
 }
 
-// appendMap writes m in the order of its names.
-func appendMap[V any](key []byte, m map[string]V, appendValue func([]byte, V) []byte) []byte {
-	var few [16]string
-	names := few[:0]
+func sortedNames[V any](names []string, m map[string]V) []string {
 	for name := range m {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	key = binary.AppendUvarint(key, uint64(len(names)))
-	for _, name := range names {
-		key = appendValue(appendText(key, name), m[name])
-	}
-	return key
+	return names
 }

@@ -110,6 +110,7 @@ func TestEngineForwards(t *testing.T) {
 		"register.rego": "package sallyport.register\nallow if input.action == \"register\"",
 		"scrape.rego":   "package sallyport.scrape\nallow if input.action == \"scrape\"",
 		"admin.rego":    "package sallyport.admin\nallow if input.action == \"admin\"",
+		"session.rego":  "package sallyport.session\nallow if input.action == \"session\"",
 	}), authz.Options{})
 	e := authz.NewEngine(p)
 	if e.Policy() != p {
@@ -117,6 +118,7 @@ func TestEngineForwards(t *testing.T) {
 	}
 	for _, d := range []authz.Decision{
 		e.Register(t.Context(), node()), e.Scrape(t.Context(), prometheus()), e.Admin(t.Context(), operator()),
+		e.Session(t.Context(), connection()),
 	} {
 		if !d.Allow || d.Revision != p.Revision() {
 			t.Errorf("%+v", d)

@@ -58,6 +58,15 @@ func TestDocuments(t *testing.T) {
 			},
 			"request": {"method": "GET", "path": "/api/v1/routes"}
 		}`},
+		{"session", connection().Document(), `{
+			"schema": 1, "action": "session", "now_ns": 1700000000000000007,
+			"proxy": {"id": "spiffe://example.org/proxy", "trust_domain": "example.org"},
+			"agent": {
+				"id": "spiffe://example.org/team-a/node", "kind": "spiffe", "trust_domain": "example.org",
+				"segments": ["team-a", "node"], "name": "node-1", "serial": "0a1b", "spki_sha256": "e3b0",
+				"not_after_ns": 1800000000000000005, "remote_ip": "192.0.2.1", "source": "files"
+			}
+		}`},
 		{"empty register", authz.RegisterInput{Now: time.Unix(0, 1)}.Document(), `{
 			"schema": 1, "action": "register", "now_ns": 1,
 			"proxy": {"id": "", "trust_domain": ""},
@@ -83,6 +92,14 @@ func TestDocuments(t *testing.T) {
 			"proxy": {"id": "", "trust_domain": ""},
 			"scraper": {"id": "", "kind": "", "trust_domain": "", "segments": [], "remote_ip": ""},
 			"request": {"method": "", "path": ""}
+		}`},
+		{"empty session", authz.SessionInput{Now: time.Unix(0, 1)}.Document(), `{
+			"schema": 1, "action": "session", "now_ns": 1,
+			"proxy": {"id": "", "trust_domain": ""},
+			"agent": {
+				"id": "", "kind": "", "trust_domain": "", "segments": [], "name": "", "serial": "",
+				"spki_sha256": "", "not_after_ns": 0, "remote_ip": "", "source": ""
+			}
 		}`},
 	}
 	for _, tt := range tests {
@@ -141,6 +158,7 @@ func TestDocumentsMatchSchemas(t *testing.T) {
 	docs["register"] = append(docs["register"], node().Document())
 	docs["scrape"] = append(docs["scrape"], prometheus().Document())
 	docs["admin"] = append(docs["admin"], operator().Document())
+	docs["session"] = append(docs["session"], connection().Document())
 	for action, list := range docs {
 		schema, err := authz.SchemaOf(action)
 		if err != nil {

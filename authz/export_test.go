@@ -19,6 +19,9 @@ func (in ScrapeInput) Document() ast.Value { return in.document() }
 // Document is the input document that the policy sees.
 func (in AdminInput) Document() ast.Value { return in.document() }
 
+// Document is the input document that the policy sees.
+func (in SessionInput) Document() ast.Value { return in.document() }
+
 // JSON is a document as the author of a policy would print it.
 func JSON(document ast.Value) ([]byte, error) {
 	v, err := ast.JSON(document)

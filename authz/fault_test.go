@@ -151,6 +151,7 @@ func TestNoPolicyDenies(t *testing.T) {
 		denied(t, e.Register(t.Context(), node()), "no policy")
 		denied(t, e.Scrape(t.Context(), prometheus()), "no policy")
 		denied(t, e.Admin(t.Context(), operator()), "no policy")
+		denied(t, e.Session(t.Context(), connection()), "no policy")
 		if e.Policy() != nil || e.Policy().Revision() != "" {
 			t.Errorf("%s: there is a policy", name)
 		}
