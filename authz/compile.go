@@ -137,10 +137,11 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 	}
 	defer s.store.Abort(ctx, txn)
 
+	hasData := storage.NonEmpty(ctx, s.store, txn)
 	c := ast.NewCompiler().
 		WithCapabilities(capabilities()).
 		WithStrict(true).
-		WithPathConflictsCheck(storage.NonEmpty(ctx, s.store, txn))
+		WithPathConflictsCheck(hasData)
 	if c.Compile(s.modules); c.Failed() {
 		return nil, c.Errors
 	}
@@ -160,7 +161,7 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 			return nil, err
 		}
 		if q == nil {
-			if err := s.mayLack(a); err != nil {
+			if err := s.mayLack(a, hasData); err != nil {
 				return nil, err
 			}
 		}
@@ -174,23 +175,33 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 // mayLack says whether a policy may do without the rule allow of a. Without that of
 // session every agent may connect: so anything else in that package means that the
 // rule was forgotten, or its name misspelt.
-func (s *source) mayLack(a action) error {
+func (s *source) mayLack(a action, hasData func([]string) (bool, error)) error {
 	switch a {
 	case admin:
 		return nil
 	case session:
-		for _, name := range slices.Sorted(maps.Keys(s.modules)) {
-			m := s.modules[name]
-			if m.Package.Path.HasPrefix(a.path()) {
-				return fmt.Errorf("%s: the package has no rule %s", m.Package.Loc(), a.rule(ruleAllow))
-			}
-			for _, r := range m.Rules {
-				if r.Ref().HasPrefix(a.path()) {
-					return fmt.Errorf("%s: there is no rule %s beside this one", r.Loc(), a.rule(ruleAllow))
-				}
-			}
-		}
-		return nil
+		return s.nothingIn(a, hasData)
 	}
 	return fmt.Errorf("no rule %s: is this the folder of a policy?", a.rule(ruleAllow))
+}
+
+func (s *source) nothingIn(a action, hasData func([]string) (bool, error)) error {
+	for _, name := range slices.Sorted(maps.Keys(s.modules)) {
+		m := s.modules[name]
+		if m.Package.Path.HasPrefix(a.path()) {
+			return fmt.Errorf("%s: the package needs a rule %s", m.Package.Loc(), a.rule(ruleAllow))
+		}
+		for _, r := range m.Rules {
+			if r.Ref().HasPrefix(a.path()) {
+				return fmt.Errorf("%s: this needs a rule %s beside it", r.Loc(), a.rule(ruleAllow))
+			}
+		}
+	}
+	switch found, err := hasData([]string{"sallyport", string(a)}); {
+	case err != nil:
+		return fmt.Errorf("reading data: %w", err)
+	case found:
+		return fmt.Errorf("a data file sets %s: this needs a rule %s beside it", a.path(), a.rule(ruleAllow))
+	}
+	return nil
 }
