@@ -106,7 +106,7 @@ func firedName(rule *ast.Rule, plug func(*ast.Term) *ast.Term) string {
 		place[i+1] = plug(t)
 	}
 	name := place.String()
-	if rule.Head.Args != nil {
+	if len(rule.Head.Args) > 0 {
 		args := make([]string, len(rule.Head.Args))
 		for i, arg := range rule.Head.Args {
 			args[i] = firedValue(plug(arg))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,7 +13,9 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -23,8 +26,18 @@ type service struct {
 	registry *prometheus.Registry
 	own      authn.Keeper
 	scrape   authn.Keeper // nil: the scrape side uses own
-	policy   *authz.Policy
+	policy   *authz.Keeper
+	audit    *authz.Audit
+	auditLog *auditlog.Log // nil: off
 	proxy    *proxy.Proxy
+}
+
+// engine decides; without a policy, which is a fault, it denies.
+func (s *service) engine() *authz.Engine {
+	if s.policy == nil {
+		return authz.NewEngine(nil)
+	}
+	return s.policy.Engine()
 }
 
 // scrapeSource is what the scrape listener proves itself with.
@@ -47,7 +60,7 @@ func (s *service) Check(ctx context.Context, w io.Writer) error {
 		}
 		fmt.Fprintln(w)
 	}
-	_, err := fmt.Fprintf(w, "policy        %s, revision %s\n", s.settings.Policy, s.policy.Revision())
+	_, err := fmt.Fprintf(w, "policy        %s\n", policy.Describe(s.policy.Status()))
 	return err
 }
 
@@ -57,6 +70,9 @@ func (s *service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.auditLog.Open(); err != nil {
+		return errors.Join(err, listeners.close())
+	}
 	handshakes := newHandshakes(s.registry, s.log)
 	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel")})
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), authn.ListenConfig{
@@ -65,8 +81,12 @@ func (s *service) Run(ctx context.Context) error {
 	})
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.log),
+		{Name: "the policy", Run: s.policy.Run},
+		{Name: "the audit log", Run: func(ctx context.Context) error {
+			return errors.Join(s.audit.Run(ctx), s.auditLog.Close())
+		}},
 		{Name: "the admin listener", Run: func(ctx context.Context) error {
-			return admin.New(s.ready, s.registry, s.log).Run(ctx, listeners.admin)
+			return s.newAdmin().Run(ctx, listeners.admin)
 		}},
 	}
 	if s.scrape != nil {
@@ -75,6 +95,15 @@ func (s *service) Run(ctx context.Context) error {
 	return daemon.Supervise(ctx, func(ctx context.Context) error {
 		return s.proxy.Run(ctx, tunnel, scrape)
 	}, helpers...)
+}
+
+// newAdmin makes the server of the admin listener.
+func (s *service) newAdmin() *admin.Server {
+	server := admin.New(s.ready, s.registry, s.log)
+	server.List("policy", func() any { return []authz.Status{s.policy.Status()} })
+	server.List("routes", func() any { return s.proxy.Routes() })
+	server.List("sessions", func() any { return s.proxy.Sessions() })
+	return server
 }
 
 // ready tells why the proxy is of no use yet, or no more.
@@ -93,16 +122,22 @@ type listeners struct {
 	admin          net.Listener // nil: off
 }
 
+// close closes those that are open.
+func (l listeners) close() error {
+	var faults []error
+	for _, listener := range []net.Listener{l.tunnel, l.scrape, l.admin} {
+		if listener != nil {
+			faults = append(faults, listener.Close())
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // listen opens all listeners or none.
 func (s *service) listen(ctx context.Context) (opened listeners, err error) {
 	defer func() {
-		if err == nil {
-			return
-		}
-		for _, listener := range []net.Listener{opened.tunnel, opened.scrape, opened.admin} {
-			if listener != nil {
-				listener.Close()
-			}
+		if err != nil {
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	var config net.ListenConfig

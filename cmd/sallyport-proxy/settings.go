@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
@@ -22,9 +25,16 @@ type settings struct {
 	Proxy  proxy.Config
 	Own    authn.Config
 	Scrape authn.ScrapeConfig
-	Policy string     `env:"POLICY" envDefault:"builtin:default" help:"who may register and scrape what: builtin:default, or a folder of Rego and data"`
-	Admin  admin.Addr `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8092" help:"health and own metrics, on a loopback address; off turns it off"`
+	Policy policySettings
+	Audit  auditlog.Sink `env:"AUDIT_LOG" envDefault:"stderr" help:"decisions as JSON lines: stderr, stdout, off, or a file, which is opened again when it was moved away"`
+	Admin  admin.Addr    `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8092" help:"health, own metrics and the JSON API, on a loopback address; off turns it off"`
 	Log    logging.Config
+}
+
+// policySettings say where the policy is.
+type policySettings struct {
+	Place   string `env:"POLICY" envDefault:"builtin:default" help:"who may register and scrape what: builtin:NAME (default, dev, staging, prod), a folder of Rego and data, or an OPA bundle file; changes are picked up"`
+	KeyFile string `env:"POLICY_KEY_FILE" help:"public key in PEM: the policy must be a bundle that is signed with it, and never goes back to an older revision"`
 }
 
 // prepare makes a service of the settings. It goes on after a fault, so that
@@ -34,13 +44,18 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	faults.Add(daemon.CheckListenAddr("SALLYPORT_SCRAPE_ADDR", s.Proxy.ScrapeAddr))
 	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
 	service.own, service.scrape = s.sources(log, faults)
-	compiled, err := policy.Load(ctx, s.Policy)
-	if err != nil {
-		faults.Add(fmt.Errorf("SALLYPORT_POLICY: %w", err))
+	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)
+	service.auditLog = s.Audit.Log()
+	if err := service.auditLog.Check(); err != nil {
+		faults.Add(fmt.Errorf("SALLYPORT_AUDIT_LOG: %w", err))
 	}
-	service.policy = compiled
+	var err error
+	if service.audit, err = newAudit(service.auditLog, log, service.registry); err != nil {
+		faults.Add(err)
+	}
 	service.proxy, err = proxy.New(s.Proxy, proxy.Parts{
-		Policy:   authz.NewEngine(compiled),
+		Policy:   service.engine(),
+		Audit:    service.audit,
 		Self:     policy.Self(service.own),
 		Log:      log,
 		Metrics:  service.registry,
@@ -48,6 +63,32 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	})
 	faults.Add(err)
 	return service
+}
+
+// keeper loads the policy; nil where it does not load.
+func (s policySettings) keeper(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, faults *config.Faults) *authz.Keeper {
+	place, err := policy.Find(s.Place, s.KeyFile)
+	if err == nil {
+		var keeper *authz.Keeper
+		if keeper, err = authz.NewKeeper(ctx, place, authz.Options{}, log, registry); err == nil {
+			return keeper
+		}
+	}
+	variable := "SALLYPORT_POLICY"
+	var key *policy.KeyError
+	if errors.As(err, &key) {
+		variable = "SALLYPORT_POLICY_KEY_FILE"
+	}
+	faults.Add(fmt.Errorf("%s: %w", variable, err))
+	return nil
+}
+
+// newAudit makes an audit log of a place, which is nil where it is off.
+func newAudit(place *auditlog.Log, log *slog.Logger, registry prometheus.Registerer) (*authz.Audit, error) {
+	if place == nil {
+		return authz.NewAudit(nil, log, registry)
+	}
+	return authz.NewAudit(place, log, registry)
 }
 
 // sources returns those of the tunnel and of the scrape side. The latter is

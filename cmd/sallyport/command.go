@@ -23,26 +23,48 @@ type command struct {
 	name    string // as typed, in one or two words
 	args    string // what may follow it
 	summary string
+	// operands is how many words it takes besides its flags.
+	operands int
 	// setup declares the flags and returns what to do once they are parsed.
 	setup func(flags *flag.FlagSet) action
 }
 
+// call is what a command is given once its flags are parsed.
+type call struct {
+	operands []string
+	stdin    io.Reader
+	stdout   io.Writer
+}
+
 // action does what a command is for.
-type action func(ctx context.Context, stdout, stderr io.Writer) error
+type action func(ctx context.Context, c call) error
 
 func commands() []command {
 	return []command{
-		{"demo", "[--once]", "show the whole system on this machine", demoCommand},
-		{"pki init", "[flags]", "make a certificate authority to try things with", initCommand},
-		{"pki issue", "--role ROLE --id ID [flags]", "make a certificate for a proxy, an agent or a scraper", issueCommand},
+		{"demo", "[--once]", "show the whole system on this machine", 0, demoCommand},
+		{"pki init", "[flags]", "make a certificate authority to try things with", 0, initCommand},
+		{"pki issue", "--role ROLE --id ID [flags]", "make a certificate for a proxy, an agent or a scraper", 0, issueCommand},
+		{"policy check", "POLICY [--key FILE]", "tell whether a proxy would load a policy", 1, checkCommand},
+		{"policy test", "DIR [--coverage]", "run the tests of a policy", 1, testCommand},
+		{"policy eval", "POLICY [flags]", "ask a policy one question", 1, evalCommand},
+		{"policy diff", "OLD NEW --routes FILE [flags]", "tell what a new policy would revoke", 2, diffCommand},
 	}
 }
 
 // usageError is a mistake in what was typed.
 type usageError struct{ error }
 
+// answerNo is the answer of a command that answers by its exit status. It has been
+// told already.
+type answerNo struct{}
+
+func (answerNo) Error() string { return "no" }
+
+// undecided is the error of such a command that could not answer.
+type undecided struct{ error }
+
 // run does what the arguments say and returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		usage(stderr)
 		return exitUsage
@@ -60,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	for _, c := range commands() {
 		words := strings.Fields(c.name)
 		if len(args) >= len(words) && strings.Join(args[:len(words)], " ") == c.name {
-			return c.run(ctx, args[len(words):], stdout, stderr)
+			return c.run(ctx, args[len(words):], call{stdin: stdin, stdout: stdout}, stderr)
 		}
 	}
 	fmt.Fprintf(stderr, "sallyport: no command %q\n\n", strings.Join(args[:min(2, len(args))], " "))
@@ -68,38 +90,69 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
-func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func (c command) run(ctx context.Context, args []string, in call, stderr io.Writer) int {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // what went wrong is said once, below
 	do := c.setup(flags)
-	err := flags.Parse(args)
+	operands, err := parse(flags, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		c.help(stdout, flags)
+		c.help(in.stdout, flags)
 		return exitOK
 	case err != nil:
 		err = usageError{err}
-	case flags.NArg() > 0:
-		err = usageError{fmt.Errorf("unexpected argument %q", flags.Arg(0))}
+	case len(operands) > c.operands:
+		err = usageError{fmt.Errorf("unexpected argument %q", operands[c.operands])}
+	case len(operands) < c.operands:
+		err = usageError{fmt.Errorf("want %s", c.args)}
 	default:
-		err = do(ctx, stdout, stderr)
+		in.operands = operands
+		err = do(ctx, in)
 	}
-	var mistake usageError
+	return c.exit(err, stderr)
+}
+
+// parse takes flags before, between and behind the operands.
+func parse(flags *flag.FlagSet, args []string) ([]string, error) {
+	var operands []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			return operands, nil
+		}
+		operands, args = append(operands, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+// exit tells the error and returns the exit status.
+func (c command) exit(err error, stderr io.Writer) int {
+	var (
+		mistake usageError
+		unclear undecided
+		no      answerNo
+	)
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &no):
+		return exitFailed
 	case errors.As(err, &mistake):
 		fmt.Fprintf(stderr, "sallyport %s: %v\nSee sallyport %s --help.\n", c.name, err, c.name)
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "sallyport %s: %v\n", c.name, err)
+	if errors.As(err, &unclear) {
+		return exitUsage
+	}
 	return exitFailed
 }
 
 func usage(w io.Writer) {
 	fmt.Fprint(w, "sallyport is the operator's tool of Sallyport, through which Prometheus scrapes\ntargets behind a firewall. The daemons are sallyport-proxy and sallyport-agent.\n\nUsage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  sallyport %-10s  %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  sallyport %-12s  %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nEach command explains itself with --help. --version tells which build this is.\n")
 }

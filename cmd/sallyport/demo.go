@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -19,8 +18,8 @@ const demoPatience = 15 * time.Second
 
 func demoCommand(flags *flag.FlagSet) action {
 	once := flags.Bool("once", false, "check each step and stop, instead of staying up until Ctrl-C")
-	return func(ctx context.Context, stdout, _ io.Writer) (err error) {
-		d := &demo{screen: newScreen(stdout), once: *once}
+	return func(ctx context.Context, c call) (err error) {
+		d := &demo{screen: newScreen(c.stdout), once: *once}
 		d.screen.title()
 		if err := d.screen.step("A certificate authority, for this demo only", d.mint); err != nil {
 			return err

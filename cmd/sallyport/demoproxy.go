@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
@@ -22,6 +23,7 @@ import (
 
 const (
 	demoPolicy = "builtin:default"
+	auditName  = "audit.jsonl"
 	loopback   = "127.0.0.1:0"
 )
 
@@ -34,6 +36,8 @@ type demoProxy struct {
 	agentsAddr string
 	scrapeAddr string
 	log        *os.File
+	audit      *authz.Audit
+	auditLog   *auditlog.Log
 }
 
 func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
@@ -46,7 +50,12 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	if d.source, err = authn.NewSource(f.identity("proxy"), authn.Server, log); err != nil {
 		return nil, err
 	}
-	compiled, err := policy.Load(ctx, demoPolicy)
+	registry := prom.NewRegistry()
+	d.auditLog = auditlog.Sink(f.file(auditName)).Log()
+	if d.audit, err = authz.NewAudit(d.auditLog, log, registry); err != nil {
+		return nil, err
+	}
+	compiled, err := load(ctx, demoPolicy, "")
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +65,10 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	}
 	d.proxy, err = proxy.New(cfg, proxy.Parts{
 		Policy:   authz.NewEngine(compiled),
+		Audit:    d.audit,
 		Self:     policy.Self(d.source),
 		Log:      log,
-		Metrics:  prom.NewRegistry(),
+		Metrics:  registry,
 		Software: release.Version(),
 	})
 	if err != nil {
@@ -89,6 +99,9 @@ func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
 func (d *demoProxy) helpers() []daemon.Helper {
 	return []daemon.Helper{
 		{Name: "the proxy's certificates", Run: d.source.Run},
+		{Name: "the audit log", Run: func(ctx context.Context) error {
+			return errors.Join(d.audit.Run(ctx), d.auditLog.Close())
+		}},
 		{Name: "the proxy", Run: func(ctx context.Context) error {
 			defer d.log.Close()
 			return d.proxy.Run(ctx, d.agents, d.scrapes)
@@ -112,7 +125,7 @@ func fileLogger(file *os.File) *slog.Logger {
 }
 
 func logFiles(teams []*team) []string {
-	names := []string{"proxy.log"}
+	names := []string{"proxy.log", auditName}
 	for _, team := range teams {
 		names = append(names, team.plan.name+".log")
 	}

@@ -23,12 +23,12 @@ func initCommand(flags *flag.FlagSet) action {
 	flags.StringVar(&opts.TrustDomain, "trust-domain", "example.org", "SPIFFE trust `domain` whose IDs it signs")
 	flags.DurationVar(&opts.Lifetime, "lifetime", pki.DefaultCALifetime, "how long it is valid, a `duration` such as 720h")
 	flags.BoolVar(&opts.Force, "force", false, "replace an authority that is there already, and with it all that it signed")
-	return func(_ context.Context, stdout, _ io.Writer) error {
+	return func(_ context.Context, c call) error {
 		files, err := pki.Init(*dir, opts)
 		if err != nil {
 			return explainPKI(err)
 		}
-		fmt.Fprintf(stdout, `The authority of trust domain %s, valid until %s:
+		fmt.Fprintf(c.stdout, `The authority of trust domain %s, valid until %s:
 
   %s      trust anchor: the proxy, the agents and Prometheus each need it
   %s  its key: no daemon needs it, so it stays here
@@ -80,7 +80,7 @@ func issueCommand(flags *flag.FlagSet) action {
 	flags.DurationVar(&opts.Lifetime, "lifetime", 0, "how long it is valid, a `duration` such as 24h (default 24h, or as long as the authority is)")
 	flags.StringVar(&opts.Name, "name", "", "write `NAME`.pem and NAME-key.pem (default after the identity)")
 	flags.BoolVar(&opts.Force, "force", false, "replace a certificate of that name")
-	return func(_ context.Context, stdout, _ io.Writer) error {
+	return func(_ context.Context, c call) error {
 		var err error
 		if opts.Role, err = pki.ParseRole(role); err != nil {
 			return usageError{errors.New("--role: want proxy, agent or scraper")}
@@ -95,7 +95,7 @@ func issueCommand(flags *flag.FlagSet) action {
 		if err != nil {
 			return explainPKI(err)
 		}
-		describe(stdout, *dir, opts, files)
+		describe(c.stdout, *dir, opts, files)
 		return nil
 	}
 }

@@ -1,5 +1,6 @@
 // Package admin is the listener on which a daemon tells how it is: whether it
-// lives, whether it is ready, and its own metrics. Only commands import it.
+// lives, whether it is ready, its own metrics, and lists of what it works with as
+// JSON. Only commands import it.
 //
 // It is plain HTTP, so it takes loopback addresses only, answers only GET, and
 // only where the Host header names this machine: a web page that has its own
@@ -49,6 +50,7 @@ func NewRegistry(program string) *prometheus.Registry {
 type Server struct {
 	ready   func() error
 	metrics http.Handler
+	lists   lists
 	log     *slog.Logger
 }
 
@@ -132,7 +134,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/metrics":
 		s.metrics.ServeHTTP(w, r)
 	default:
-		answer(w, http.StatusNotFound, "not found")
+		if !s.lists.serve(w, r.URL.Path) {
+			answer(w, http.StatusNotFound, "not found")
+		}
 	}
 }
 
@@ -148,11 +152,15 @@ func local(host string) bool {
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
+	head(w, status, "text/plain; charset=utf-8")
+	// An error here means that the client is gone, and nobody wants to know.
+	_, _ = io.WriteString(w, text+"\n")
+}
+
+func head(w http.ResponseWriter, status int, contentType string) {
 	header := w.Header()
-	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Content-Type", contentType)
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	// An error here means that the client is gone, and nobody wants to know.
-	_, _ = io.WriteString(w, text+"\n")
 }

@@ -69,6 +69,38 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestLists(t *testing.T) {
+	t.Parallel()
+	server := newServer(nil)
+	server.List("routes", func() any { return []map[string]string{{"path": "/a<b"}} })
+	server.List("sessions", func() any { return []string{} })
+	server.List("broken", func() any { return make(chan int) })
+	for _, c := range []struct {
+		method, host, path string
+		status             int
+		contentType, body  string
+	}{
+		{"GET", "localhost", "/api/v1/routes", 200, "application/json", `{"data":[{"path":"/a\u003cb"}]}` + "\n"},
+		{"GET", "localhost", "/api/v1/sessions", 200, "application/json", `{"data":[]}` + "\n"},
+		{"GET", "localhost", "/api/v1/broken", 500, "text/plain; charset=utf-8", "the list cannot be written as JSON\n"},
+		{"GET", "localhost", "/api/v1/", 404, "text/plain; charset=utf-8", "not found\n"},
+		{"GET", "localhost", "/api/v1/routes/", 404, "text/plain; charset=utf-8", "not found\n"},
+		{"GET", "localhost", "/api/v2/routes", 404, "text/plain; charset=utf-8", "not found\n"},
+		{"POST", "localhost", "/api/v1/routes", 405, "text/plain; charset=utf-8", "only GET\n"},
+		{"GET", "evil.example.org", "/api/v1/routes", 403, "text/plain; charset=utf-8", "the Host header does not name this machine\n"},
+	} {
+		recorder := httptest.NewRecorder()
+		server.ServeHTTP(recorder, httptest.NewRequest(c.method, "http://"+c.host+c.path, nil))
+		header := recorder.Result().Header
+		if recorder.Code != c.status || recorder.Body.String() != c.body || header.Get("Content-Type") != c.contentType {
+			t.Errorf("%s %s: got %d %s %q", c.method, c.path, recorder.Code, header.Get("Content-Type"), recorder.Body)
+		}
+		if header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s %s: header %v", c.method, c.path, header)
+		}
+	}
+}
+
 func TestMetricsHaveRuntimeAndProcess(t *testing.T) {
 	t.Parallel()
 	families, err := admin.NewRegistry("test").Gather()
