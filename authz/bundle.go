@@ -3,7 +3,6 @@ package authz
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,24 +88,21 @@ func (p bundlePlace) unpack(c content) (got parcel, err error) {
 		}
 	}
 	files := policyFiles(entries)
+	_, hasSignature := contentOf(entries, signaturesFile)
 	return parcel{
 		files:      files,
 		sum:        sumOf(files),
 		revision:   manifest.Revision,
 		signed:     p.key != nil,
-		unverified: p.key == nil && has(entries, signaturesFile),
+		unverified: p.key == nil && hasSignature,
 	}, nil
 }
 
 // readBundle has OPA verify the signature of every file and check what the manifest
 // says. What it would then run in another way than a folder is refused.
 func readBundle(entries []file, verification *bundle.VerificationConfig) (bundle.Manifest, error) {
-	for _, f := range entries {
-		if f.name == manifestFile || f.name == signaturesFile {
-			if err := checkJSONKeys(f.content); err != nil {
-				return bundle.Manifest{}, fmt.Errorf("%s: %w", f.name, err)
-			}
-		}
+	if err := checkManifest(entries); err != nil {
+		return bundle.Manifest{}, fmt.Errorf("%s: %w", manifestFile, err)
 	}
 	b, err := bundle.NewCustomReader(&entryLoader{entries: entries}).
 		WithBundleVerificationConfig(verification).
@@ -127,10 +123,28 @@ func readBundle(entries []file, verification *bundle.VerificationConfig) (bundle
 		return bundle.Manifest{}, errors.New("the bundle holds WebAssembly: only Rego is loaded")
 	case len(b.PlanModules) > 0:
 		return bundle.Manifest{}, errors.New("the bundle holds a plan: only Rego is loaded")
-	case b.RegoVersion(ast.RegoV1) != ast.RegoV1 || len(b.Manifest.FileRegoVersions) > 0:
-		return bundle.Manifest{}, errors.New("the manifest asks for another Rego than v1")
 	}
 	return b.Manifest, nil
+}
+
+// checkManifest looks for what OPA would pass over. A key that stands twice would also
+// be passed over by the signature, which is over the manifest's values.
+func checkManifest(entries []file) error {
+	content, ok := contentOf(entries, manifestFile)
+	if !ok {
+		return nil
+	}
+	if err := checkJSONKeys(content); err != nil {
+		return err
+	}
+	var manifest bundle.Manifest
+	if err := json.Unmarshal(content, &manifest); err != nil {
+		return err
+	}
+	if v := manifest.RegoVersion; v != nil && *v != ast.RegoV1.Int() || len(manifest.FileRegoVersions) > 0 {
+		return errors.New("asks for another Rego than v1")
+	}
+	return nil
 }
 
 // verification is what a signature has to fulfil, nil without a key.
@@ -138,44 +152,18 @@ func (p bundlePlace) verification(entries []file) (*bundle.VerificationConfig, e
 	if p.key == nil {
 		return nil, nil
 	}
-	algorithm, err := p.key.algorithm(entries)
+	content, ok := contentOf(entries, signaturesFile)
+	if !ok {
+		return nil, errors.New("the bundle is not signed, and there is a key with which it must be")
+	}
+	algorithm, err := p.key.algorithm(content)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", signaturesFile, err)
 	}
 	// The one key is asked for by our own name for it, whatever the signature calls it.
 	const id = "key"
 	keys := map[string]*bundle.KeyConfig{id: {Key: p.key.pem, Algorithm: algorithm}}
 	return bundle.NewVerificationConfig(keys, id, "", nil), nil
-}
-
-// algorithm is the one that the signature says it is made with, if it fits the key.
-func (k *Key) algorithm(entries []file) (string, error) {
-	i := slices.IndexFunc(entries, func(f file) bool { return f.name == signaturesFile })
-	if i < 0 {
-		return "", errors.New("the bundle is not signed, and there is a key with which it must be")
-	}
-	var signatures bundle.SignaturesConfig
-	if err := json.Unmarshal(entries[i].content, &signatures); err != nil {
-		return "", fmt.Errorf("%s: %w", signaturesFile, err)
-	}
-	if len(signatures.Signatures) != 1 || signatures.Plugin != "" {
-		return "", fmt.Errorf("%s: exactly one signature, and no plugin, is wanted", signaturesFile)
-	}
-	encoded, _, _ := strings.Cut(signatures.Signatures[0], ".")
-	decoded, err := base64.RawURLEncoding.DecodeString(encoded)
-	if err != nil {
-		return "", fmt.Errorf("%s: decoding header: %w", signaturesFile, err)
-	}
-	var header struct {
-		Algorithm string `json:"alg"`
-	}
-	if err := json.Unmarshal(decoded, &header); err != nil {
-		return "", fmt.Errorf("%s: decoding header: %w", signaturesFile, err)
-	}
-	if !slices.Contains(k.algorithms, header.Algorithm) {
-		return "", fmt.Errorf("%s: signed with %q, and the key is for %s", signaturesFile, header.Algorithm, strings.Join(k.algorithms, ", "))
-	}
-	return header.Algorithm, nil
 }
 
 // policyFiles are those that a folder would be read for.
@@ -189,8 +177,13 @@ func policyFiles(entries []file) []file {
 	return files
 }
 
-func has(entries []file, name string) bool {
-	return slices.ContainsFunc(entries, func(f file) bool { return f.name == name })
+func contentOf(entries []file, name string) ([]byte, bool) {
+	for _, f := range entries {
+		if f.name == name {
+			return f.content, true
+		}
+	}
+	return nil, false
 }
 
 func hidden(name string) bool {

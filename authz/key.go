@@ -7,12 +7,17 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+
+	"github.com/open-policy-agent/opa/v1/bundle"
 )
 
 const (
@@ -102,4 +107,49 @@ func algorithmsOf(public any) ([]string, error) {
 		return []string{"EdDSA"}, nil
 	}
 	return nil, fmt.Errorf("a public key of type %T is of no use here", public)
+}
+
+// algorithm is the one that the signature says it is made with, if it fits the key.
+// What is read here is not verified yet; OPA does that to the same bytes.
+func (k *Key) algorithm(content []byte) (string, error) {
+	var config bundle.SignaturesConfig
+	if err := checkJSONKeys(content); err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(content, &config); err != nil {
+		return "", err
+	}
+	// OPA writes the name of the plugin that is no plugin.
+	if len(config.Signatures) != 1 || config.Plugin != "" && config.Plugin != "_default" {
+		return "", errors.New("exactly one signature, and no plugin, is wanted")
+	}
+	parts := strings.Split(config.Signatures[0], ".")
+	if len(parts) != 3 {
+		return "", errors.New("not a signature in the compact form of JWS")
+	}
+	var header struct {
+		Algorithm string `json:"alg"`
+	}
+	var payload bundle.DecodedSignature
+	if err := errors.Join(decodePart(parts[0], &header), decodePart(parts[1], &payload)); err != nil {
+		return "", err
+	}
+	for _, f := range payload.Files {
+		switch bundle.HashingAlgorithm(f.Algorithm) {
+		case bundle.MD5, bundle.SHA1:
+			return "", fmt.Errorf("%s is hashed with %s, which does not bind its content any more", f.Name, f.Algorithm)
+		}
+	}
+	if !slices.Contains(k.algorithms, header.Algorithm) {
+		return "", fmt.Errorf("signed with %q, and the key is for %s", header.Algorithm, strings.Join(k.algorithms, ", "))
+	}
+	return header.Algorithm, nil
+}
+
+func decodePart(encoded string, value any) error {
+	decoded, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(decoded, value)
 }
