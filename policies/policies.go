@@ -8,7 +8,7 @@ import (
 	"io/fs"
 )
 
-//go:embed default
+//go:embed default dev prod staging
 var folders embed.FS
 
 // Builtin is the folder of the policy "builtin:NAME", false where there is none of
@@ -24,4 +24,4 @@ func Builtin(name string) (fs.FS, bool) {
 }
 
 // Names are those of the policies that ship.
-func Names() []string { return []string{"default"} }
+func Names() []string { return []string{"default", "dev", "prod", "staging"} }

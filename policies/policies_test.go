@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"bytes"
 	"io/fs"
 	"strings"
 	"testing"
@@ -15,12 +16,10 @@ import (
 func TestBuiltin(t *testing.T) {
 	t.Parallel()
 	for _, name := range policies.Names() {
-		folder, ok := policies.Builtin(name)
-		if !ok {
-			t.Fatalf("no policy %q", name)
-		}
-		if _, err := fs.Stat(folder, "register.rego"); err != nil {
-			t.Errorf("%s: %v", name, err)
+		for _, file := range []string{"README.md", "register.rego", "scrape.rego", "admin.rego"} {
+			if _, err := fs.Stat(builtin(t, name), file); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 	for _, name := range []string{"", ".", "..", "nothing", "default/", "Default"} {
@@ -37,8 +36,7 @@ func TestCoverage(t *testing.T) {
 	for _, name := range policies.Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			folder, _ := policies.Builtin(name)
-			rules, all := modules(t, folder)
+			rules, all := modules(t, builtin(t, name))
 			coverage := cover.New()
 			results, err := tester.NewRunner().
 				SetCompiler(ast.NewCompiler()).
@@ -69,6 +67,36 @@ func TestCoverage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A folder is there to be copied whole, so what two of them need stands in both. The
+// copies are one text.
+func TestCopiesAreEqual(t *testing.T) {
+	t.Parallel()
+	for _, stem := range []string{"patterns", "revoked", "session"} {
+		for _, file := range []string{stem + ".rego", stem + "_test.rego"} {
+			prod, err := fs.ReadFile(builtin(t, "prod"), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			staging, err := fs.ReadFile(builtin(t, "staging"), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(prod, staging) {
+				t.Errorf("%s is not the same in prod and staging", file)
+			}
+		}
+	}
+}
+
+func builtin(t testing.TB, name string) fs.FS {
+	t.Helper()
+	folder, ok := policies.Builtin(name)
+	if !ok {
+		t.Fatalf("no policy %q", name)
+	}
+	return folder
 }
 
 // modules are the parsed rules, and rules and tests together.
@@ -106,7 +134,14 @@ func described(t *testing.T, m *ast.Module) {
 		titled[a.GetTargetPath().String()] = a.Title != ""
 	}
 	pkg := m.Package.Path.String()
-	for _, path := range []string{pkg, pkg + ".allow", pkg + ".reasons"} {
+	want := []string{pkg}
+	for _, rule := range m.Rules {
+		switch name := rule.Head.Ref()[0].String(); name {
+		case "allow", "reasons", "limits", "labels":
+			want = append(want, pkg+"."+name)
+		}
+	}
+	for _, path := range want {
 		if !titled[path] {
 			t.Errorf("%s: %s has no title", m.Package.Location, path)
 		}
