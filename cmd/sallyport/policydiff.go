@@ -141,22 +141,32 @@ func (d *comparison) compare(ctx context.Context) {
 }
 
 func (d *comparison) compareSession(ctx context.Context, routes []proxy.RouteInfo) {
-	in := authz.SessionInput{Agent: agentOf(routes[0].Agent), Proxy: d.proxy, Now: d.now}
-	session := d.new.Session(ctx, in)
+	before, after := d.decide(ctx, d.old, routes), d.decide(ctx, d.new, routes)
+	for i, r := range routes {
+		d.judge(r, before[i], after[i])
+	}
+}
+
+// decide answers for each route of one session.
+func (d *comparison) decide(ctx context.Context, p *authz.Policy, routes []proxy.RouteInfo) []authz.Decision {
+	decisions := make([]authz.Decision, len(routes))
+	session := p.Session(ctx, authz.SessionInput{Agent: agentOf(routes[0].Agent), Proxy: d.proxy, Now: d.now})
 	kept := int64(0)
-	for _, r := range routes {
-		in := d.registration(r)
-		before, after := d.old.Register(ctx, in), d.new.Register(ctx, in)
+	for i, r := range routes {
+		if decisions[i] = session; !session.Allow {
+			continue
+		}
+		route := p.Register(ctx, d.registration(r))
+		most := route.Limits.MaxRoutes
 		switch {
-		case !session.Allow:
-			after = session
-		case after.Allow && after.Limits.MaxRoutes > 0 && kept >= after.Limits.MaxRoutes:
-			after = authz.Decision{Reasons: []string{fmt.Sprintf("the session holds more routes than its max_routes of %d", after.Limits.MaxRoutes)}}
-		case after.Allow:
+		case route.Allow && most > 0 && kept >= most:
+			route = authz.Decision{Reasons: []string{fmt.Sprintf("the session holds more routes than its max_routes of %d", most)}}
+		case route.Allow:
 			kept++
 		}
-		d.judge(r, before, after)
+		decisions[i] = route
 	}
+	return decisions
 }
 
 // judge notes what a route would lose or gain. What sessions of one agent share is
