@@ -68,3 +68,21 @@ func TestGrantsInManyFiles(t *testing.T) {
 		}
 	}
 }
+
+// The example in prod's README is one that loads.
+func TestExampleOfProd(t *testing.T) {
+	t.Parallel()
+	readme, err := fs.ReadFile(builtin(t, "prod"), "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```json\n")
+	example, _, ok := strings.Cut(rest, "```\n")
+	if !ok {
+		t.Fatal("no example")
+	}
+	p := compile(t, "prod", "data.json", example)
+	if d := p.Register(t.Context(), offer("spiffe://example.org/node/16", "/node/16/cpu")); !d.Allow {
+		t.Errorf("%+v", d)
+	}
+}
