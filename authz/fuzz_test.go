@@ -1,6 +1,7 @@
 package authz_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -77,4 +78,45 @@ func checkDocument(t *testing.T, doc []byte, name string) {
 	if utf8.ValidString(name) && v.Agent.Name != nil && *v.Agent.Name != name {
 		t.Errorf("name %q became %q", name, *v.Agent.Name)
 	}
+}
+
+// FuzzScrapeKey wants two inputs that a policy can tell apart to have two keys.
+func FuzzScrapeKey(f *testing.F) {
+	f.Add("a/b", "c", "a", "b/c", uint8(3), uint8(5))
+	f.Add("", "/", "/", "", uint8(0), uint8(7))
+	f.Add("\x01a", "a\x01", "a", "\x01", uint8(6), uint8(6))
+
+	names := make([]string, 0, 14)
+	for name := range variations() {
+		if name != "now_ns" {
+			names = append(names, name)
+		}
+	}
+	f.Fuzz(func(t *testing.T, a, b, c, d string, shape, other uint8) {
+		one, two := shaped(a, b, shape), shaped(c, d, other)
+		sameKey := bytes.Equal(authz.ScrapeKey(one, names...), authz.ScrapeKey(two, names...))
+		if same := one.Document().Compare(two.Document()) == 0; same != sameKey {
+			t.Errorf("same input is %t, same key %t: %+v, %+v", same, sameKey, one, two)
+		}
+	})
+}
+
+// shaped spreads two texts over a scrape.
+func shaped(a, b string, shape uint8) authz.ScrapeInput {
+	in := authz.ScrapeInput{
+		Scraper: authz.ScraperInput{ID: a, Kind: b, Segments: strings.Split(a, "/")},
+		Route:   authz.ScrapeRoute{Path: b, Segments: strings.Split(b, "/")},
+		Request: authz.ScrapeRequest{Timeout: time.Duration(shape/8) * time.Millisecond},
+		Now:     time.Unix(1, 0),
+	}
+	if shape&1 != 0 {
+		in.Route.Labels = map[string]string{a: b}
+	}
+	if shape&2 != 0 {
+		in.Request.Query = map[string][]string{b: strings.Split(a, "/"), a: {b}}
+	}
+	if shape&4 != 0 {
+		in.Scraper.ID, in.Scraper.Kind = b, a
+	}
+	return in
 }
