@@ -21,23 +21,29 @@ import (
 func loadData(files []file) (map[string]any, error) {
 	data := make(map[string]any)
 	for _, f := range files {
-		if f.isRego() {
+		if !f.isData() {
 			continue
 		}
 		object, err := f.object()
 		if err != nil {
 			return nil, err
 		}
-		if dir := path.Dir(f.name); dir != "." {
-			for _, name := range slices.Backward(strings.Split(dir, "/")) {
-				object = map[string]any{name: object}
-			}
+		for _, name := range slices.Backward(f.place()) {
+			object = map[string]any{name: object}
 		}
 		if err := merge(data, object, "data"); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
 	return data, nil
+}
+
+// place is the way from data to what is in the file.
+func (f file) place() []string {
+	if dir := path.Dir(f.name); dir != "." {
+		return strings.Split(dir, "/")
+	}
+	return nil
 }
 
 func merge(dst, src map[string]any, at string) error {

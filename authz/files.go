@@ -29,6 +29,8 @@ type file struct {
 
 func (f file) isRego() bool { return strings.HasSuffix(f.name, ".rego") }
 
+func (f file) isData() bool { return !f.isRego() && f.name != schemaFile }
+
 func (f file) isTest() bool { return strings.HasSuffix(f.name, "_test.rego") }
 
 // readable says whether a file of this name is part of a policy. All others, such
