@@ -19,8 +19,6 @@ const (
 	Registered Effect = "registered"
 	// Admitted: the agent has a session now.
 	Admitted Effect = "admitted"
-	// Withdrawn: the agent took its route back.
-	Withdrawn Effect = "withdrawn"
 	// Denied: the policy refused what was asked for. Repeats are folded.
 	Denied Effect = "denied"
 	// Refused: the policy allowed it and the proxy did not, because of a quota or
@@ -36,10 +34,8 @@ func (e Effect) folds() bool { return e == Denied || e == Refused }
 // more. Texts of a peer's choice may be of any length and content: they are made
 // harmless when the line is written.
 type Event struct {
-	// Time of the decision, now if zero. Where it equals the input's Now, the digest
-	// can be had again from the line and the rest of the input.
-	Time     time.Time
-	Action   string // session, register, scrape or admin
+	Time     time.Time // of the decision; now if zero
+	Action   string    // session, register, scrape or admin
 	Effect   Effect
 	Identity string // of the agent or the scraper
 	Serial   string

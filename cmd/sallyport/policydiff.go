@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
@@ -21,7 +22,7 @@ import (
 func diffCommand(flags *flag.FlagSet) action {
 	routes := flags.String("routes", "", "`FILE` with what a running proxy answers to /api/v1/routes, - for standard input")
 	trustDomain := flags.String("trust-domain", "", "trust `DOMAIN` of the proxy (default that of all agents)")
-	key := flags.String("key", "", keyHelp)
+	key := flags.String("key", "", "public key in a `FILE`: a bundle must be signed with it")
 	return func(ctx context.Context, c call) error {
 		if *routes == "" {
 			return usageError{errors.New("want --routes: curl -s http://127.0.0.1:8092/api/v1/routes gives them")}
@@ -60,10 +61,10 @@ type comparison struct {
 func newComparison(ctx context.Context, c call, routes, trustDomain, key string) (*comparison, error) {
 	d := &comparison{now: time.Now(), owned: make(map[string]int), lines: make(map[string]bool)}
 	var err error
-	if d.old, err = load(ctx, c.operands[0], key); err != nil {
+	if d.old, err = loadEither(ctx, c.operands[0], key); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.operands[0], err)
 	}
-	if d.new, err = load(ctx, c.operands[1], key); err != nil {
+	if d.new, err = loadEither(ctx, c.operands[1], key); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.operands[1], err)
 	}
 	content, err := readFile(routes, c.stdin)
@@ -83,6 +84,19 @@ func newComparison(ctx context.Context, c call, routes, trustDomain, key string)
 		return nil, err
 	}
 	return d, d.place(trustDomain)
+}
+
+// loadEither takes the key for a bundle and leaves it out for what cannot be signed:
+// one of two policies may well be a draft in a folder.
+func loadEither(ctx context.Context, name, key string) (*authz.Policy, error) {
+	place, err := policy.Find(name, "")
+	if err != nil {
+		return nil, err
+	}
+	if place.Kind() != "bundle" {
+		key = ""
+	}
+	return load(ctx, name, key)
 }
 
 // take sorts out what is served.
