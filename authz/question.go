@@ -31,12 +31,16 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 	var q question
 	var cells []string
 	for _, name := range a.rules() {
-		rules := c.GetRulesExact(a.rule(name))
+		// Those below count too: limits.max_routes := 5 is a rule of that name, and a
+		// limit that is passed over allows.
+		rules := c.GetRulesWithPrefix(a.rule(name))
 		if len(rules) == 0 {
 			continue
 		}
-		if len(rules[0].Head.Args) > 0 {
-			return nil, fmt.Errorf("%s: %s must be a rule, not a function", rules[0].Loc(), a.rule(name))
+		for _, rule := range rules {
+			if len(rule.Head.Args) > 0 {
+				return nil, fmt.Errorf("%s: %s must be a rule, not a function", rule.Loc(), rule.Ref().GroundPrefix())
+			}
 		}
 		q.rules = append(q.rules, name)
 		cells = append(cells, fmt.Sprintf("[x | x := %s]", a.rule(name)))
