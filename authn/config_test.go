@@ -12,6 +12,45 @@ import (
 	"github.com/seed-951114d4/sallyport/pki"
 )
 
+// A secret that was put where its path belongs is not repeated.
+func TestConfigKeepsKeysToItself(t *testing.T) {
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	leaf := agentLeaf(t, ca)
+	key := string(keyPEM(t, leaf))
+	whole := put(t, t.TempDir(), leaf, ca)
+	oneLine := strings.ReplaceAll(key, "\n", " ")
+	body := strings.Join(strings.Split(key, "\n")[1:4], "\n")
+	for _, secret := range []string{key, oneLine, body} {
+		cfg := whole
+		cfg.KeyFile = secret
+		_, err := authn.NewFiles(cfg, authn.Client, discard())
+		checkKept(t, err, "SALLYPORT_TLS_KEY_FILE: ", leaf)
+		cfg = whole
+		cfg.CertFile, cfg.CAFile = secret, secret
+		cfg.FederatedCAFiles = authn.FederatedFiles{{TrustDomain: spiffeid.RequireTrustDomainFromString("partner.example"), File: secret}}
+		_, err = authn.NewSource(cfg, authn.Client, discard())
+		for _, name := range []string{"SALLYPORT_TLS_CERT_FILE: ", "SALLYPORT_TLS_CA_FILE: ", "SALLYPORT_FEDERATED_CA_FILES: "} {
+			checkKept(t, err, name, leaf)
+		}
+		for name, scrape := range map[string]authn.ScrapeConfig{
+			"SALLYPORT_SCRAPE_TLS_KEY_FILE: ":  {CertFile: whole.CertFile, KeyFile: secret},
+			"SALLYPORT_SCRAPE_TLS_CERT_FILE: ": {CertFile: secret, KeyFile: whole.KeyFile},
+			"SALLYPORT_SCRAPE_TLS_CA_FILE: ":   {CAFile: secret},
+		} {
+			_, err := authn.NewScrape(files(t, authn.Server, proxyLeaf(t, ca), ca), scrape, discard())
+			checkKept(t, err, name, leaf)
+		}
+	}
+}
+
+func checkKept(t *testing.T, err error, says string, leaf *pki.Leaf) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), says) {
+		t.Fatalf("%v, want it to say %q", err, says)
+	}
+	checkSecret(t, err.Error(), leaf)
+}
+
 func TestConfigValidate(t *testing.T) {
 	id := spiffeid.RequireFromString(prxyID)
 	all := authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c"}
