@@ -51,8 +51,10 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 
 // fail answers with a line of text, within a bounded time.
 func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcome {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTimeout))
-	f.write(w)
+	if f.outcome != Cancelled { // who hung up reads no answer
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTimeout))
+		f.write(w)
+	}
 	s.log.Debug("scrape refused", "path", r.RequestURI, "remote", r.RemoteAddr, "outcome", string(f.outcome), "error", f.Error())
 	return f.outcome
 }

@@ -297,3 +297,26 @@ func TestBusy(t *testing.T) {
 	cancel()
 	<-result
 }
+
+// A scraper that hangs up while it waits for a lane is counted as that.
+func TestHangUpInTheQueue(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	gate := testenv.NewGate(t, false)
+	a := w.StartAgent("team-a/node", testenv.AgentConfig{Change: func(c *agent.Config) { c.MaxConcurrentScrapes = 1 }}, testenv.Route(path, gate.URL))
+	a.WaitReady()
+	scraper := w.Scraper("prometheus")
+	result := make(chan testenv.Answer, 1)
+	go func() { result <- scraper.Get(path) }()
+	<-gate.Arrived()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if answer := scraper.Do(ctx, http.MethodGet, path); answer.Err == nil {
+		t.Fatalf("served: %d %s", answer.Status, answer.Outcome)
+	}
+	testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_scrapes_total", "outcome", "cancelled")
+	gate.Open()
+	if answer := <-result; answer.Status != 200 || answer.Err != nil {
+		t.Errorf("the scrape before it: %d %v", answer.Status, answer.Err)
+	}
+}
