@@ -106,6 +106,9 @@ const (
 	// drainTimeout is how long scrapes in flight may take after a stop; it is
 	// below the 30 s that Kubernetes waits before it kills.
 	drainTimeout = 20 * time.Second
+	// bodyTimeout is how long a scraper may take to send the body that no scrape
+	// should have.
+	bodyTimeout = time.Second
 	// stallTimeout is how long a scraper may take to accept one chunk.
 	stallTimeout = 30 * time.Second
 )

@@ -17,6 +17,11 @@ type scrapes struct{ *Proxy }
 // ServeHTTP answers one scrape and counts how it ended.
 func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	if r.ContentLength != 0 {
+		// net/http reads the rest of a body before it lets a connection go.
+		_ = http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout))
+		w.Header().Set("Connection", "close")
+	}
 	outcome := s.serve(w, r)
 	s.metrics.scraped(outcome, time.Since(start))
 	if outcome == Truncated || outcome == Cancelled {
