@@ -288,3 +288,14 @@ func TestDNSScraper(t *testing.T) {
 		t.Errorf("grafana.example.org: %d %v", answer.Status, answer.Err)
 	}
 }
+
+// A parameter that is not UTF-8 cannot cross the tunnel, and costs no lane.
+func TestQueryThatIsNotUTF8(t *testing.T) {
+	t.Parallel()
+	_, scraper := world(t, agent.Target{Path: path, URL: testenv.Metrics(t).URL, Params: []string{"x"}})
+	for _, query := range []string{"?x=%ff", "?%ff=x"} {
+		if answer := scraper.Get(path + query); answer.Status != 400 || answer.Outcome != "bad_request" {
+			t.Errorf("%s: %d %q %s", query, answer.Status, answer.Outcome, answer.Body)
+		}
+	}
+}

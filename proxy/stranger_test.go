@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -59,5 +60,23 @@ func TestBodyThatNeverComes(t *testing.T) {
 				t.Errorf("the connection stays: %v", err)
 			}
 		})
+	}
+}
+
+// HTTP/1.0 has no chunks: a cut body would end as a whole one does.
+func TestHTTP10IsRefused(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	w.Agent("team-a/node", testenv.Route(path, testenv.Metrics(t).URL))
+	conn := dial(t, w, w.Leaf(pki.Request{Role: pki.Scraper, SPIFFEID: testenv.ID("prometheus")}))
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcome := answer.Header.Get("Sallyport-Outcome"); answer.StatusCode != 400 || outcome != "bad_request" {
+		t.Errorf("%d %q", answer.StatusCode, outcome)
 	}
 }
