@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -263,4 +264,30 @@ func TestAgentThatTalksOutOfTurn(t *testing.T) {
 		t.Errorf("an answer without an end looked whole: %d %q", answer.Status, answer.Body)
 	}
 	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_lanes", "state", "idle")
+}
+
+// A route is held under the claims that were allowed: offered again with others,
+// which are refused, it is no longer served.
+func TestRefusedClaimsTakeTheRouteAway(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: fstest.MapFS{
+		"register.rego": {Data: []byte("package sallyport.register\n\nallow if input.route.target.host == \"localhost\"\n")},
+		"scrape.rego":   anyRoute["scrape.rego"],
+	}})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	denied, invalid := routeOffer("/x"), routeOffer("/x")
+	denied.Target.Host = "elsewhere"
+	invalid.Labels = map[string]string{"job": "x"}
+	for _, changed := range []*tunnelv1.Route{denied, invalid} {
+		if code := a.offer(routeOffer("/x"))[0].GetCode(); code != tunnelv1.RouteAnswer_ACCEPTED {
+			t.Fatal(code)
+		}
+		if code := a.offer(changed)[0].GetCode(); code == tunnelv1.RouteAnswer_ACCEPTED {
+			t.Fatal("accepted")
+		}
+		if n := w.Proxy.Metric("sallyport_proxy_routes", "state", "served"); n != 0 {
+			t.Errorf("%v: the route is still served", changed)
+		}
+	}
 }

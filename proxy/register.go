@@ -23,6 +23,11 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 	answers := make([]*tunnelv1.RouteAnswer, len(routes))
 	for i, r := range routes {
 		answers[i] = t.registerOne(ctx, s, r)
+		// An offer replaces the claims of a route that the session holds: with
+		// them refused it holds the route no more.
+		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
+			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.peer.Identity.String(), "route", r.GetPath())
+		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
 	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
