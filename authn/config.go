@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -71,6 +73,8 @@ func (c Config) Validate() error {
 		}
 		if err := workloadapi.ValidateAddress(c.Socket); err != nil {
 			fault("SPIFFE_ENDPOINT_SOCKET", "%v", err)
+		} else if remote(c.Socket) {
+			fault("SPIFFE_ENDPOINT_SOCKET", "is on another machine, and the Workload API gives out keys in the clear: want a unix socket, or tcp on a loopback address")
 		}
 	case len(set) == 0:
 		fault("SALLYPORT_TLS_CERT_FILE", "no identity: set it with SALLYPORT_TLS_KEY_FILE and SALLYPORT_TLS_CA_FILE, or set SPIFFE_ENDPOINT_SOCKET")
@@ -88,6 +92,16 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// remote tells whether a valid address leads out of this machine.
+func remote(socket string) bool {
+	address, err := url.Parse(socket)
+	if err != nil || address.Scheme != "tcp" {
+		return err != nil
+	}
+	ip := net.ParseIP(address.Hostname())
+	return ip == nil || !ip.IsLoopback()
 }
 
 // Validate reports every fault at once, each naming its variable.
