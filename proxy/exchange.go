@@ -42,12 +42,13 @@ type exchange struct {
 // run carries the scrape. Where it ends before a head, run has answered with
 // the failure that it returns; errUnsent alone leaves the answer open.
 func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
-	if err := e.lane.start(request); err != nil {
-		return errUnsent
+	err := e.send(request)
+	if err == nil {
+		settle := e.watch()
+		var ended bool
+		ended, err = e.receive()
+		e.reusable = settle() && ended
 	}
-	settle := e.watch()
-	ended, err := e.receive()
-	e.reusable = settle() && ended
 	switch {
 	case err == nil || errors.Is(err, errUnsent):
 		return err
@@ -65,6 +66,17 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 		f.write(e.w)
 	}
 	return f
+}
+
+// send begins the scrape. An agent that reads none of its requests makes that
+// wait, for as long as the scrape may take.
+func (e *exchange) send(request *tunnelv1.ScrapeRequest) error {
+	stop := context.AfterFunc(e.ctx, e.lane.close)
+	defer stop()
+	if err := e.lane.start(request); err != nil {
+		return e.broken(io.EOF, true)
+	}
+	return nil
 }
 
 // watch tells the agent when the scraper hangs up, and ends the lane when the

@@ -126,9 +126,14 @@ func (s scrapes) relay(w http.ResponseWriter, r *http.Request, q request, route 
 			f := waitFailure(err)
 			return s.fail(w, r, f), f
 		}
-		if route, _ = s.routes.lookup(q.path); route.route == nil {
+		again, ok := s.routes.lookup(q.path)
+		if !ok {
 			return s.fail(w, r, errNotFound()), nil
 		}
+		if again.owner != route.owner {
+			break // what the policy allowed was the other's
+		}
+		route = again
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
 	return s.fail(w, r, f), f
