@@ -97,6 +97,8 @@ const (
 	maxWaiting = 1024
 	// maxOutbox is how many control messages an agent may leave unread.
 	maxOutbox = 1024
+	// maxOutboxBytes is how much of them, in bytes: some answers are long.
+	maxOutboxBytes = 1 << 20
 	// helloTimeout is how long a connection may be without its Hello.
 	helloTimeout = 10 * time.Second
 	// goodbyeGrace is how long an agent has to read why its session ends.

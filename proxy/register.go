@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -30,9 +32,28 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
-	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
+	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
-	}})
+	}}
+	if !fit(message, answers) {
+		t.end(s, refuse(tunnelv1.Goodbye_PROTOCOL, "more routes in one message than one can answer"))
+		return
+	}
+	s.post(message)
+}
+
+// fit drops reasons until the message may be sent: most of them first, and all if
+// it must be, for the log has them too.
+func fit(message *tunnelv1.ProxyMessage, answers []*tunnelv1.RouteAnswer) bool {
+	for keep := 1; proto.Size(message) > maxMessage; keep-- {
+		if keep < 0 {
+			return false
+		}
+		for _, answer := range answers {
+			answer.Reasons = answer.Reasons[:min(len(answer.Reasons), keep)]
+		}
+	}
+	return true
 }
 
 func (t *tunnel) registerOne(ctx context.Context, s *session, r *tunnelv1.Route) *tunnelv1.RouteAnswer {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/agent"
@@ -319,4 +320,27 @@ func TestHangUpInTheQueue(t *testing.T) {
 	if answer := <-result; answer.Status != 200 || answer.Err != nil {
 		t.Errorf("the scrape before it: %d %v", answer.Status, answer.Err)
 	}
+}
+
+// A policy that has much to say about many routes does not break the session:
+// reasons give way to answers.
+func TestManyReasons(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: fstest.MapFS{
+		"register.rego": {Data: []byte(`package sallyport.register
+
+default allow := false
+
+reasons contains sprintf("%d: %s", [n, input.route.path]) if some n in numbers.range(1, 16)
+`)},
+		"scrape.rego": anyRoute["scrape.rego"],
+	}})
+	url := testenv.Metrics(t).URL
+	var targets []agent.Target
+	for i := range 300 {
+		targets = append(targets, testenv.Route(fmt.Sprintf("/%s/%d", strings.Repeat("a", 150), i), url))
+	}
+	a := w.Agent("team-a/node", targets...)
+	testenv.WaitMetric(w, a, 300, "sallyport_agent_routes", "state", "refused")
+	testenv.WaitMetric(w, a, 1, "sallyport_agent_connects_total", "result", "welcomed")
 }
