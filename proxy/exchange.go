@@ -160,7 +160,7 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 		return e.endOf(end)
 	}
 	e.body += int64(len(reply.GetBody()))
-	if e.body > e.cfg.MaxResponse {
+	if e.body > grown(e.cfg.MaxResponse) {
 		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the proxy's limit"}
 	}
 	whole := end.GetCode() == tunnelv1.End_COMPLETE
@@ -177,6 +177,10 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 	}
 	return nil
 }
+
+// grown is what a body of limit bytes may have become where an agent compressed
+// what does not compress: five bytes for each 31 KiB, and gzip's frame.
+func grown(limit int64) int64 { return limit + limit/1024 + 64 }
 
 // endOf is the error of an End that is not COMPLETE.
 func (e *exchange) endOf(end *tunnelv1.End) error {
