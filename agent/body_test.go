@@ -256,3 +256,18 @@ func TestBodiesOfManyLanesDoNotCross(t *testing.T) {
 		}
 	}
 }
+
+// A coding in a second line of the header counts like one in the first.
+func TestCodingsInSeveralLines(t *testing.T) {
+	t.Parallel()
+	url := startTarget(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header()["Content-Encoding"] = []string{"identity", "gzip"}
+		w.Write(metricsText(5000))
+	})
+	r := startRig(t, rigOptions{targets: agent.Targets{{Path: "/a", URL: url}}})
+	a := scrape(t, r.lane(t), &tunnelv1.ScrapeRequest{Path: "/a", AcceptEncoding: "gzip"})
+	if coding := a.head.GetContentEncoding(); coding != "identity, gzip" || !bytes.Equal(a.body, metricsText(5000)) {
+		t.Errorf("%q, %d bytes", coding, len(a.body))
+	}
+}

@@ -110,6 +110,7 @@ func TestTargetsTellEveryFault(t *testing.T) {
 		"user":          {text("/a=http://s3cret@x"), []string{`/a: url: holds a user name or a password: .*`}},
 		"fragment":      {text("/a=http://x/#s3cret,/b=http://x/#"), []string{`/a: url: has a fragment`, `/b: url: has a fragment`}},
 		"no host":       {text("/a=http:///s3cret,/b=http:s3cret,/c=http://:80/"), []string{`/a: url: has no host`, `/b: url: has no host`, `/c: url: has no host`}},
+		"strange host":  {text("/a=http://%ff/"), []string{`/a: url: has a host with characters .*`}},
 		"ports":         {text("/a=http://x:0,/b=http://x:65536,/c=http://x:s3cret,/d=http://x:"), []string{`/a: url: has a port .*`, `/b: url: has a port .*`, `/c: url: does not parse`, `/d: url: has an empty port`}},
 		"space":         {text("/a=http://x/s3 cret"), []string{`/a: url: has a space or .*`}},
 		"query":         {text("/a=http://x/?s3cret=%zz"), []string{`/a: url: has a malformed query`}},

@@ -51,6 +51,7 @@ func (r routeState) String() string {
 type route struct {
 	endpoint *endpoint
 	state    routeState
+	told     bool      // the proxy has heard of it and may hold it
 	batch    *batch    // of the offer under way
 	again    time.Time // refused: when to offer it again
 	refusals int       // in a row
@@ -91,7 +92,7 @@ func (b *routeBook) want(endpoints map[string]*endpoint) {
 			continue
 		}
 		r := b.routes[path]
-		if r.state == routeOffered || r.state == routeAccepted {
+		if r.told {
 			b.withdrawn = append(b.withdrawn, path)
 		}
 		b.metrics.routes.WithLabelValues(r.state.String()).Dec()
@@ -163,7 +164,7 @@ func (b *routeBook) register(now time.Time) *tunnelv1.AgentMessage {
 		size += cost
 		b.pending = b.pending[1:]
 		b.move(r, routeOffered)
-		r.batch = batch
+		r.batch, r.told = batch, true
 		msg.Routes = append(msg.Routes, r.endpoint.route)
 		batch.paths = append(batch.paths, path)
 	}
@@ -235,7 +236,7 @@ func (b *routeBook) accept(path string, r *route) {
 // the operator unless it is old news.
 func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, now time.Time) {
 	b.move(r, routeRefused)
-	r.batch = nil
+	r.batch, r.told = nil, false
 	wait := min(offerAgainAfter<<min(r.refusals, 10), offerAgainMost)
 	r.refusals++
 	r.again = now.Add(wait + rand.N(wait/4))

@@ -208,7 +208,7 @@ func passableHeader(value string) string {
 func newHead(resp *http.Response, acceptEncoding string) (*tunnelv1.Head, ending) {
 	status := resp.StatusCode
 	contentType := resp.Header.Get("Content-Type")
-	contentEncoding := resp.Header.Get("Content-Encoding")
+	contentEncoding := strings.Join(resp.Header.Values("Content-Encoding"), ", ")
 	switch {
 	case status >= 300 && status < 400:
 		return nil, rejected(fmt.Sprintf("redirected (status %d)", status))

@@ -126,6 +126,8 @@ func parseURL(raw string) (*url.URL, error) {
 		return nil, errors.New("holds a user name or a password: use basic_auth in the targets file")
 	case u.Opaque != "" || u.Hostname() == "":
 		return nil, errors.New("has no host")
+	case !graphic(u.Hostname()):
+		return nil, errors.New("has a host with characters that no host has")
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("has a fragment")
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -51,11 +53,15 @@ func (c Config) Validate() error {
 	}
 	var set, missing []string
 	for _, file := range files {
+		faults = append(faults, checkPath(file.name, file.value))
 		if file.value != "" {
 			set = append(set, file.name)
 		} else {
 			missing = append(missing, file.name)
 		}
+	}
+	for _, file := range c.FederatedCAFiles {
+		faults = append(faults, checkPath("SALLYPORT_FEDERATED_CA_FILES", file.File))
 	}
 	if len(c.FederatedCAFiles) > 0 {
 		set = append(set, "SALLYPORT_FEDERATED_CA_FILES")
@@ -67,6 +73,8 @@ func (c Config) Validate() error {
 		}
 		if err := workloadapi.ValidateAddress(c.Socket); err != nil {
 			fault("SPIFFE_ENDPOINT_SOCKET", "%v", err)
+		} else if remote(c.Socket) {
+			fault("SPIFFE_ENDPOINT_SOCKET", "is on another machine, and the Workload API gives out keys in the clear: want a unix socket, or tcp on a loopback address")
 		}
 	case len(set) == 0:
 		fault("SALLYPORT_TLS_CERT_FILE", "no identity: set it with SALLYPORT_TLS_KEY_FILE and SALLYPORT_TLS_CA_FILE, or set SPIFFE_ENDPOINT_SOCKET")
@@ -86,6 +94,16 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// remote tells whether a valid address leads out of this machine.
+func remote(socket string) bool {
+	address, err := url.Parse(socket)
+	if err != nil || address.Scheme != "tcp" {
+		return err != nil
+	}
+	ip := net.ParseIP(address.Hostname())
+	return ip == nil || !ip.IsLoopback()
+}
+
 // Validate reports every fault at once, each naming its variable.
 func (c AgentConfig) Validate() error {
 	faults := []error{c.Config.Validate()}
@@ -100,13 +118,28 @@ func (c AgentConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Validate reports a certificate without its key, or the reverse.
+// Validate reports a certificate without its key, or the reverse, and whatever is
+// no path. It reads no file.
 func (c ScrapeConfig) Validate() error {
+	faults := []error{
+		checkPath("SALLYPORT_SCRAPE_TLS_CERT_FILE", c.CertFile),
+		checkPath("SALLYPORT_SCRAPE_TLS_KEY_FILE", c.KeyFile),
+		checkPath("SALLYPORT_SCRAPE_TLS_CA_FILE", c.CAFile),
+	}
 	switch {
 	case c.CertFile != "" && c.KeyFile == "":
-		return errors.New("SALLYPORT_SCRAPE_TLS_KEY_FILE: is not set, but SALLYPORT_SCRAPE_TLS_CERT_FILE is")
+		faults = append(faults, errors.New("SALLYPORT_SCRAPE_TLS_KEY_FILE: is not set, but SALLYPORT_SCRAPE_TLS_CERT_FILE is"))
 	case c.CertFile == "" && c.KeyFile != "":
-		return errors.New("SALLYPORT_SCRAPE_TLS_CERT_FILE: is not set, but SALLYPORT_SCRAPE_TLS_KEY_FILE is")
+		faults = append(faults, errors.New("SALLYPORT_SCRAPE_TLS_CERT_FILE: is not set, but SALLYPORT_SCRAPE_TLS_KEY_FILE is"))
+	}
+	return errors.Join(faults...)
+}
+
+// checkPath refuses what was meant to stand in a file. An error of opening it would
+// quote it, and it may be a key.
+func checkPath(variable, path string) error {
+	if strings.Contains(path, "-----BEGIN") || strings.ContainsAny(path, "\r\n") {
+		return errors.New(variable + ": holds what looks like the content of a file (not shown): want its path")
 	}
 	return nil
 }

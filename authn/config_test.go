@@ -12,6 +12,45 @@ import (
 	"github.com/seed-951114d4/sallyport/pki"
 )
 
+// A secret that was put where its path belongs is not repeated.
+func TestConfigKeepsKeysToItself(t *testing.T) {
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	leaf := agentLeaf(t, ca)
+	key := string(keyPEM(t, leaf))
+	whole := put(t, t.TempDir(), leaf, ca)
+	oneLine := strings.ReplaceAll(key, "\n", " ")
+	body := strings.Join(strings.Split(key, "\n")[1:4], "\n")
+	for _, secret := range []string{key, oneLine, body} {
+		cfg := whole
+		cfg.KeyFile = secret
+		_, err := authn.NewFiles(cfg, authn.Client, discard())
+		checkKept(t, err, "SALLYPORT_TLS_KEY_FILE: ", leaf)
+		cfg = whole
+		cfg.CertFile, cfg.CAFile = secret, secret
+		cfg.FederatedCAFiles = authn.FederatedFiles{{TrustDomain: spiffeid.RequireTrustDomainFromString("partner.example"), File: secret}}
+		_, err = authn.NewSource(cfg, authn.Client, discard())
+		for _, name := range []string{"SALLYPORT_TLS_CERT_FILE: ", "SALLYPORT_TLS_CA_FILE: ", "SALLYPORT_FEDERATED_CA_FILES: "} {
+			checkKept(t, err, name, leaf)
+		}
+		for name, scrape := range map[string]authn.ScrapeConfig{
+			"SALLYPORT_SCRAPE_TLS_KEY_FILE: ":  {CertFile: whole.CertFile, KeyFile: secret},
+			"SALLYPORT_SCRAPE_TLS_CERT_FILE: ": {CertFile: secret, KeyFile: whole.KeyFile},
+			"SALLYPORT_SCRAPE_TLS_CA_FILE: ":   {CAFile: secret},
+		} {
+			_, err := authn.NewScrape(files(t, authn.Server, proxyLeaf(t, ca), ca), scrape, discard())
+			checkKept(t, err, name, leaf)
+		}
+	}
+}
+
+func checkKept(t *testing.T, err error, says string, leaf *pki.Leaf) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), says) {
+		t.Fatalf("%v, want it to say %q", err, says)
+	}
+	checkSecret(t, err.Error(), leaf)
+}
+
 func TestConfigValidate(t *testing.T) {
 	id := spiffeid.RequireFromString(prxyID)
 	all := authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c"}
@@ -29,6 +68,10 @@ func TestConfigValidate(t *testing.T) {
 		{"only federated files", authn.Config{FederatedCAFiles: federated}, []string{"SALLYPORT_TLS_CERT_FILE: ", "SALLYPORT_TLS_KEY_FILE: ", "SALLYPORT_TLS_CA_FILE: "}},
 		{"no key, no anchors", authn.Config{CertFile: "a"}, []string{"SALLYPORT_TLS_KEY_FILE: ", "SALLYPORT_TLS_CA_FILE: "}},
 		{"bad address", authn.Config{Socket: "/run/api.sock"}, []string{"SPIFFE_ENDPOINT_SOCKET: "}},
+		{"Workload API on loopback", authn.Config{Socket: "tcp://127.0.0.1:8081"}, nil},
+		{"Workload API on loopback, IPv6", authn.Config{Socket: "tcp://[::1]:8081"}, nil},
+		{"Workload API elsewhere", authn.Config{Socket: "tcp://192.0.2.1:8081"}, []string{"SPIFFE_ENDPOINT_SOCKET: ", "in the clear"}},
+		{"Workload API anywhere", authn.Config{Socket: "tcp://0.0.0.0:8081"}, []string{"SPIFFE_ENDPOINT_SOCKET: ", "in the clear"}},
 		{"SPIFFE ID without Workload API", authn.Config{CertFile: "a", KeyFile: "b", CAFile: "c", SPIFFEID: id}, []string{"SALLYPORT_SPIFFE_ID: "}},
 		{"all at once", authn.Config{KeyFile: "a", Socket: "x", SPIFFEID: id.TrustDomain().ID()}, []string{"choose", "scheme", "SALLYPORT_SPIFFE_ID: "}},
 		{"agent", authn.AgentConfig{Config: all}, nil},

@@ -56,7 +56,18 @@ type Error struct {
 	cause  error
 }
 
-func (e *Error) Error() string { return e.cause.Error() }
+func (e *Error) Error() string {
+	text := e.cause.Error()
+	if len(text) <= maxErrorText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+}
+
+// maxErrorText is more than any of our own errors has. Those of crypto/x509 quote the
+// names in a certificate, which are a stranger's and may be as long as a handshake
+// takes, and each would fill a log with them.
+const maxErrorText = 512
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }

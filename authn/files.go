@@ -68,16 +68,10 @@ func (f *Files) Run(ctx context.Context) error {
 
 // use puts a whole set in force, or nothing of it.
 func (f *Files) use(set fileSet) error {
-	pair, err := set.pair()
-	if err != nil {
-		return err
-	}
-	own, err := set.anchors()
-	if err != nil {
-		return err
-	}
-	foreign, err := set.foreign()
-	if err != nil {
+	pair, pairErr := set.pair()
+	own, ownErr := set.anchors()
+	foreign, foreignErr := set.foreign()
+	if err := errors.Join(pairErr, ownErr, foreignErr); err != nil {
 		return err
 	}
 	domain, err := ownDomain(pair.Leaf, f.cfg.TrustDomains, foreign)

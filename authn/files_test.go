@@ -89,6 +89,30 @@ func TestFilesThatDoNotStart(t *testing.T) {
 	}
 }
 
+func TestFilesTellAllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	cfg := put(t, t.TempDir(), agentLeaf(t, ca), ca)
+	write(t, cfg.CertFile, []byte("hello"), 0o600)
+	write(t, cfg.CAFile, []byte("hello"), 0o600)
+	federate(t, &cfg, "partner.example")
+	federate(t, &cfg, "customer.example")
+	_, err := authn.NewFiles(cfg, authn.Client, discard())
+	for _, want := range []string{"SALLYPORT_TLS_CERT_FILE and", "SALLYPORT_TLS_CA_FILE: ", "partner.example", "customer.example"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want it to say %q", err, want)
+		}
+	}
+	side := scrapeFiles(t, agentLeaf(t, ca), ca)
+	write(t, side.CAFile, []byte("hello"), 0o600)
+	_, err = authn.NewScrape(files(t, authn.Server, proxyLeaf(t, ca), ca), side, discard())
+	for _, want := range []string{"SALLYPORT_SCRAPE_TLS_CERT_FILE: ", "SALLYPORT_SCRAPE_TLS_CA_FILE: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want it to say %q", err, want)
+		}
+	}
+}
+
 func federate(t *testing.T, cfg *authn.Config, name string, anchors ...*pki.CA) {
 	t.Helper()
 	var text []byte

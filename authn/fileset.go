@@ -93,14 +93,13 @@ func (s fileSet) anchors() (bundle, error) {
 
 func (s fileSet) foreign() (map[spiffeid.TrustDomain]bundle, error) {
 	foreign := make(map[spiffeid.TrustDomain]bundle, len(s.federated))
+	var faults []error
 	for _, file := range s.paths.federated {
 		found, err := fileAnchors(file.filePath, s.federated[file.domain])
-		if err != nil {
-			return nil, err
-		}
+		faults = append(faults, err)
 		foreign[file.domain] = found
 	}
-	return foreign, nil
+	return foreign, errors.Join(faults...)
 }
 
 func fileAnchors(file filePath, text []byte) (bundle, error) {

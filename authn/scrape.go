@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -94,19 +95,24 @@ func (s *Scrape) follow() {
 // use takes over a set of files, whole or not at all.
 func (s *Scrape) use(set fileSet) error {
 	var parts scrapeParts
-	var err error
+	var faults []error
 	if s.paths.chain.path != "" {
-		if parts.pair, err = set.pair(); err != nil {
-			return err
+		pair, err := set.pair()
+		if err == nil {
+			if err = checkOwn(pair, Server, time.Now()); err != nil {
+				err = fmt.Errorf("%s: %w", s.paths.chain.variable, err)
+			}
 		}
-		if err := checkOwn(parts.pair, Server, time.Now()); err != nil {
-			return fmt.Errorf("%s: %w", s.paths.chain.variable, err)
-		}
+		parts.pair = pair
+		faults = append(faults, err)
 	}
 	if s.paths.ca.path != "" {
-		if parts.own, err = set.anchors(); err != nil {
-			return err
-		}
+		own, err := set.anchors()
+		parts.own = own
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
 	}
 	if s.base != nil {
 		if err := s.compose(parts); err != nil {

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -458,6 +459,29 @@ func TestLimitsOfAnAuthority(t *testing.T) {
 				t.Errorf("%s, %s: %v, %v, want %s", test.name, kind, peer, err, test.want)
 			}
 		}
+	}
+}
+
+// crypto/x509 quotes the names of an authority that does not fit. They are a
+// stranger's, who could fill our log with them.
+func TestErrorsAreShort(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	m := material(t, files(t, authn.Server, proxyLeaf(t, ca), ca))
+	stranger := (*handCA)(nil).sign(t, authorityTemplate(strings.Repeat("é\x1b[31m", 10_000)))
+	// CreateCertificate checks that the key is the parent's, where that has one.
+	forger := &handCA{
+		cert: &x509.Certificate{RawSubject: stranger.cert.RawSubject},
+		key:  (*handCA)(nil).sign(t, authorityTemplate("forger")).key,
+	}
+	template := x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature}
+	setURIs(nodeID)(&template)
+	_, err := m.Verify([]*x509.Certificate{forger.sign(t, template).cert, stranger.cert}, authn.Client)
+	if authn.ReasonOf(err) != authn.UnknownAuthority || !strings.Contains(err.Error(), "ECDSA verification failure") {
+		t.Fatalf("%.200q, want it to speak of the authority", err)
+	}
+	if n := len(err.Error()); n > 1024 || !utf8.ValidString(err.Error()) {
+		t.Errorf("an error of %d bytes", n)
 	}
 }
 

@@ -59,7 +59,10 @@ func (w *WorkloadAPI) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		w.tell(err)
+		// That it asks anew is no news; what it hears, or that it hears nothing, is.
+		if err != errStale {
+			w.tell(err)
+		}
 		if time.Since(began) >= settled {
 			delays.reset()
 		}
@@ -86,13 +89,13 @@ func (w *WorkloadAPI) subscribe(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	s := &subscription{source: w, end: cancel}
-	s.overdue = time.AfterFunc(firstAnswer, func() { cancel(errNoAnswer) })
-	defer s.overdue.Stop()
+	s := &subscription{source: w, end: cancel, overdue: time.AfterFunc(firstAnswer, func() { cancel(errNoAnswer) })}
+	// Not the timer of now: an answer replaces it.
+	defer func() { s.overdue.Stop() }()
 	err = client.WatchX509Context(ctx, s)
-	switch {
-	case errors.Is(context.Cause(ctx), errNoAnswer):
-		return errNoAnswer
+	switch cause := context.Cause(ctx); {
+	case cause == errNoAnswer || cause == errStale:
+		return cause
 	case s.err != nil:
 		return s.err
 	default:
@@ -100,10 +103,14 @@ func (w *WorkloadAPI) subscribe(ctx context.Context) error {
 	}
 }
 
-var errNoAnswer = fmt.Errorf("no answer within %v", firstAnswer)
+var (
+	errNoAnswer = fmt.Errorf("no answer within %v", firstAnswer)
+	errStale    = errors.New("no successor in time")
+)
 
-// subscription is told what happens on one stream. The library's watch would try
-// again by itself after most errors; it ends at the first here.
+// subscription is told what happens on one stream, all by the goroutine of Run. The
+// library's watch would try again by itself after most errors; it ends at the first
+// here.
 type subscription struct {
 	source  *WorkloadAPI
 	end     context.CancelCauseFunc
@@ -114,6 +121,19 @@ type subscription struct {
 func (s *subscription) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	s.overdue.Stop()
 	s.source.update(update)
+	s.overdue = time.AfterFunc(max(time.Until(s.source.due()), firstAnswer), func() { s.end(errStale) })
+}
+
+// due is when a successor should have come long since: Workload APIs renew an SVID
+// at half its life. An open stream that brings none by then may be one that nobody
+// is at the other end of any more, so it is worth asking anew.
+func (w *WorkloadAPI) due() time.Time {
+	held := w.held()
+	if held == nil {
+		return time.Time{}
+	}
+	leaf := held.Certificate.Leaf
+	return leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 6)
 }
 
 // OnX509ContextWatchError also hears of answers that cannot be parsed: these

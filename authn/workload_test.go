@@ -385,6 +385,32 @@ func TestWorkloadAPIExpiresWithoutSuccessor(t *testing.T) {
 	}
 }
 
+// A stream on which nothing comes any more looks like one on which there is nothing
+// to say, until the certificate ends.
+func TestWorkloadAPIAsksAnewBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits for ten seconds")
+	}
+	s := startSPIRE(t, nil)
+	// Due at once: five sixths of its life are over.
+	old := issue(t, s.ca, pki.Request{Role: pki.Agent, SPIFFEID: nodeID, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Minute)})
+	s.give(t, nil, old)
+	run(t, s.source)
+	s.until(t, old)
+	s.Stall()
+	s.awaitOpened(t, 2)
+	if got := material(t, s.source); !got.Certificate.Leaf.Equal(old.Certificate()) {
+		t.Errorf("holds %v", got.Identity)
+	}
+	if lines := s.log.lines("no identity from"); len(lines) != 0 {
+		t.Errorf("logged %s", lines)
+	}
+	next := agentLeaf(t, s.ca)
+	s.give(t, nil, next)
+	s.until(t, next)
+}
+
 func TestAwaitGivesTheLastCause(t *testing.T) {
 	t.Parallel()
 	s := startSPIRE(t, nil)

@@ -309,6 +309,29 @@ limits := {"max_timeout_ms": 9223372036854775807}`,
 	}
 }
 
+// A rule may set one limit or one label, wherever it stands: a limit that nobody asks
+// for is one that is not kept.
+func TestAnswerInParts(t *testing.T) {
+	t.Parallel()
+	for name, files := range map[string]map[string]string{
+		"by name":    {"register.rego": "package sallyport.register\nallow := true\nlimits.max_routes := 5\nlabels[\"team\"] := input.agent.segments[0]"},
+		"by key":     {"register.rego": "package sallyport.register\nallow := true\nlimits[k] := 5 if some k in [\"max_routes\"]\nlabels[k] := \"team-a\" if some k in [\"team\"]"},
+		"from above": {"register.rego": "package sallyport\nregister.allow := true\nregister.limits.max_routes := 5\nregister.labels.team := \"team-a\""},
+		"of a package": {
+			"register.rego": "package sallyport.register\nallow := true\nlabels.team := \"team-a\"",
+			"limits.rego":   "package sallyport.register.limits\nmax_routes := 5",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := mustCompile(t, folder(files), authz.Options{}).Register(t.Context(), node())
+			if !d.Allow || d.Limits != (authz.Limits{MaxRoutes: 5}) || len(d.Labels) != 1 || d.Labels["team"] != "team-a" {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
 func TestReasonsAreFitToShow(t *testing.T) {
 	t.Parallel()
 	p := mustCompile(t, folder(map[string]string{"register.rego": `package sallyport.register

@@ -97,6 +97,8 @@ const (
 	maxWaiting = 1024
 	// maxOutbox is how many control messages an agent may leave unread.
 	maxOutbox = 1024
+	// maxOutboxBytes is how much of them, in bytes: some answers are long.
+	maxOutboxBytes = 1 << 20
 	// helloTimeout is how long a connection may be without its Hello.
 	helloTimeout = 10 * time.Second
 	// goodbyeGrace is how long an agent has to read why its session ends.
@@ -106,6 +108,9 @@ const (
 	// drainTimeout is how long scrapes in flight may take after a stop; it is
 	// below the 30 s that Kubernetes waits before it kills.
 	drainTimeout = 20 * time.Second
+	// bodyTimeout is how long a scraper may take to send the body that no scrape
+	// should have.
+	bodyTimeout = time.Second
 	// stallTimeout is how long a scraper may take to accept one chunk.
 	stallTimeout = 30 * time.Second
 )

@@ -44,12 +44,13 @@ type exchange struct {
 // run carries the scrape. Where it ends before a head, run has answered with
 // the failure that it returns; errUnsent alone leaves the answer open.
 func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
-	if err := e.lane.start(request); err != nil {
-		return errUnsent
+	err := e.send(request)
+	if err == nil {
+		settle := e.watch()
+		var ended bool
+		ended, err = e.receive()
+		e.reusable = settle() && ended
 	}
-	settle := e.watch()
-	ended, err := e.receive()
-	e.reusable = settle() && ended
 	switch {
 	case err == nil || errors.Is(err, errUnsent):
 		return err
@@ -69,9 +70,21 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 	return f
 }
 
+// send begins the scrape. An agent that reads none of its requests makes that
+// wait, for as long as the scrape may take.
+func (e *exchange) send(request *tunnelv1.ScrapeRequest) error {
+	stop := context.AfterFunc(e.ctx, e.lane.close)
+	defer stop()
+	if err := e.lane.start(request); err != nil {
+		return e.broken(io.EOF, true)
+	}
+	return nil
+}
+
 // watch tells the agent when the scraper hangs up. It ends the lane at once when
 // the policy revokes the scrape, and when the time is up: the agent, whose time is
-// shorter, has then failed to answer. The returned function ends the watch; false: the lane is not to be used again.
+// shorter, has then failed to answer. The returned function ends the watch; false:
+// the lane is not to be used again.
 func (e *exchange) watch() (settle func() bool) {
 	var grace *time.Timer
 	done := make(chan struct{})
@@ -150,7 +163,7 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 		return e.endOf(end)
 	}
 	e.body += int64(len(reply.GetBody()))
-	if e.body > e.maxBody {
+	if e.body > grown(e.maxBody) {
 		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the limit"}
 	}
 	whole := end.GetCode() == tunnelv1.End_COMPLETE
@@ -167,6 +180,10 @@ func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
 	}
 	return nil
 }
+
+// grown is what a body of limit bytes may have become where an agent compressed
+// what does not compress: five bytes for each 31 KiB, and gzip's frame.
+func grown(limit int64) int64 { return limit + limit/1024 + 64 }
 
 // endOf is the error of an End that is not COMPLETE.
 func (e *exchange) endOf(end *tunnelv1.End) error {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -263,4 +266,127 @@ func TestAgentThatTalksOutOfTurn(t *testing.T) {
 		t.Errorf("an answer without an end looked whole: %d %q", answer.Status, answer.Body)
 	}
 	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_lanes", "state", "idle")
+}
+
+// A route is held under the claims that were allowed: offered again with others,
+// which are refused, it is no longer served.
+func TestRefusedClaimsTakeTheRouteAway(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: fstest.MapFS{
+		"register.rego": {Data: []byte("package sallyport.register\n\nallow if input.route.target.host == \"localhost\"\n")},
+		"scrape.rego":   anyRoute["scrape.rego"],
+	}})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	denied, invalid := routeOffer("/x"), routeOffer("/x")
+	denied.Target.Host = "elsewhere"
+	invalid.Labels = map[string]string{"job": "x"}
+	for _, changed := range []*tunnelv1.Route{denied, invalid} {
+		if code := a.offer(routeOffer("/x"))[0].GetCode(); code != tunnelv1.RouteAnswer_ACCEPTED {
+			t.Fatal(code)
+		}
+		if code := a.offer(changed)[0].GetCode(); code == tunnelv1.RouteAnswer_ACCEPTED {
+			t.Fatal("accepted")
+		}
+		if n := w.Proxy.Metric("sallyport_proxy_routes", "state", "served"); n != 0 {
+			t.Errorf("%v: the route is still served", changed)
+		}
+	}
+}
+
+// An agent that answers without reading what it is asked holds a scrape no longer
+// than its time.
+func TestAgentThatReadsNoRequests(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	a := newRawAgent(t, w, "team-a/node")
+	a.begin()
+	lane, err := a.client.Lane(a.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.offer(routeOffer(path))
+	testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_lanes", "state", "idle")
+	scraper := w.Scraper("prometheus")
+	for range 100 {
+		if err := lane.Send(&tunnelv1.LaneReply{Head: head(200), End: end(tunnelv1.End_COMPLETE)}); err != nil {
+			t.Fatal(err)
+		}
+		answer := scraper.Get(path+"?x="+strings.Repeat("a", 12<<10), timeout, "2")
+		if answer.Err != nil {
+			t.Fatal("the scrape took too long")
+		}
+		if answer.Status != 200 {
+			if answer.Outcome != "agent_timeout" {
+				t.Errorf("%d %q", answer.Status, answer.Outcome)
+			}
+			return
+		}
+	}
+	t.Error("every request was read")
+}
+
+// What was allowed is what is routed: a scrape that was allowed to read the route
+// of one agent does not go to another that took it over meanwhile.
+func TestScrapeDoesNotFollowToAnotherOwner(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: fstest.MapFS{
+		"register.rego": anyRoute["register.rego"],
+		"scrape.rego":   {Data: []byte("package sallyport.scrape\n\nallow if endswith(input.route.owner, \"/one\")\n")},
+	}})
+	a := newRawAgent(t, w, "one")
+	a.begin()
+	a.offer(routeOffer("/x"))
+	result := make(chan testenv.Answer, 1)
+	go func() { result <- w.Scraper("prometheus").Get("/x") }()
+	for a.receive().GetLanesWanted() == nil { // the scrape waits for a lane
+	}
+	a.send(&tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Withdraw{Withdraw: &tunnelv1.Withdraw{Paths: []string{"/x"}}}})
+	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_routes", "state", "served")
+	w.Agent("two", testenv.Route("/x", testenv.Body(t, []byte("# two\n")).URL))
+	a.send(&tunnelv1.AgentMessage{Kind: &tunnelv1.AgentMessage_Drain{Drain: &tunnelv1.Drain{}}})
+	if answer := <-result; answer.Status != 503 || answer.Outcome != "agent_gone" {
+		t.Errorf("%d %q %q", answer.Status, answer.Outcome, answer.Body)
+	}
+}
+
+// A connection without a session does not last, whatever is called on it.
+func TestConnectionWithoutSession(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{tunnelv1.Tunnel_Lane_FullMethodName, "/sallyport.tunnel.v1.Tunnel/Other"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			testConnectionWithoutSession(t, method)
+		})
+	}
+}
+
+func testConnectionWithoutSession(t *testing.T, method string) {
+	w := testenv.Start(t, testenv.Config{})
+	leaf := w.Leaf(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("team-a/node")})
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
+	defer cancel()
+	creds := credentials.NewTLS(&tls.Config{RootCAs: w.CA.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{leaf.TLS()}})
+	var dials atomic.Int32
+	conn, err := grpc.NewClient("passthrough:///"+w.Proxy.TunnelAddr, grpc.WithTransportCredentials(creds),
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			if dials.Add(1) > 1 {
+				cancel()
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for ; ctx.Err() == nil; <-tick.C {
+		if stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method); err == nil {
+			_ = stream.RecvMsg(new(tunnelv1.LaneRequest))
+		}
+	}
+	if dials.Load() < 2 {
+		t.Error("the connection stays")
+	}
 }

@@ -3,6 +3,8 @@ package proxy
 import (
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -14,6 +16,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	queue   []*tunnelv1.ProxyMessage
+	bytes   int // of the queue and of what is being sent
 	sending bool
 	closed  bool
 	idle    *sync.Cond
@@ -33,9 +36,11 @@ func (o *outbox) post(message *tunnelv1.ProxyMessage) bool {
 	if o.closed {
 		return true
 	}
-	if len(o.queue) >= maxOutbox {
+	size := proto.Size(message)
+	if len(o.queue) >= maxOutbox || o.bytes+size > maxOutboxBytes {
 		return false
 	}
+	o.bytes += size
 	o.queue = append(o.queue, message)
 	if !o.sending {
 		o.sending = true
@@ -48,11 +53,12 @@ func (o *outbox) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.queue) > 0 && !o.closed {
-		batch := o.queue
+		batch, size := o.queue, o.bytes
 		o.queue = nil
 		o.mu.Unlock()
 		err := o.sendAll(batch)
 		o.mu.Lock()
+		o.bytes -= size
 		if err != nil {
 			o.closed = true
 		}

@@ -44,7 +44,7 @@ func Outcomes() []OutcomeInfo {
 	return []OutcomeInfo{
 		{OK, http.StatusOK, "the target's answer, whole"},
 		{TargetStatus, 0, "the target answered with another code than 200: its code and body, whole"},
-		{BadRequest, http.StatusBadRequest, "a query parameter that the target does not allow, a malformed query or timeout header, a body"},
+		{BadRequest, http.StatusBadRequest, "a query parameter that the target does not allow, a malformed query or timeout header, a body, HTTP/1.0"},
 		{Unauthenticated, http.StatusUnauthorized, "no credential where one is needed"},
 		{NotFound, http.StatusNotFound, "no such route, or the policy refuses this scraper: the same answer byte for byte"},
 		{Method, http.StatusMethodNotAllowed, "anything but GET"},

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -24,11 +26,35 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 	answers := make([]*tunnelv1.RouteAnswer, len(routes))
 	for i, r := range routes {
 		answers[i] = t.registerOne(ctx, s, r)
+		// An offer replaces the claims of a route that the session holds: with
+		// them refused it holds the route no more.
+		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
+			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.peer.Identity.String(), "route", r.GetPath())
+		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
-	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
+	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
-	}})
+	}}
+	if !fit(message, answers) {
+		t.end(s, refuse(tunnelv1.Goodbye_PROTOCOL, "more routes in one message than one can answer"))
+		return
+	}
+	s.post(message)
+}
+
+// fit drops reasons until the message may be sent: most of them first, and all if
+// it must be, for the log has them too.
+func fit(message *tunnelv1.ProxyMessage, answers []*tunnelv1.RouteAnswer) bool {
+	for keep := 1; proto.Size(message) > maxMessage; keep-- {
+		if keep < 0 {
+			return false
+		}
+		for _, answer := range answers {
+			answer.Reasons = answer.Reasons[:min(len(answer.Reasons), keep)]
+		}
+	}
+	return true
 }
 
 func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Route) *tunnelv1.RouteAnswer {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -33,6 +34,10 @@ func parseRequest(r *http.Request, limit time.Duration) (request, *failure) {
 	if r.Method != http.MethodGet {
 		return request{}, &failure{outcome: Method, text: "only GET is served"}
 	}
+	if !r.ProtoAtLeast(1, 1) {
+		// Its bodies end where the connection does: a cut one would look whole.
+		return request{}, &failure{outcome: BadRequest, text: "HTTP/1.1 is needed"}
+	}
 	if r.ContentLength != 0 {
 		return request{}, &failure{outcome: BadRequest, text: "a scrape has no body"}
 	}
@@ -45,8 +50,12 @@ func parseRequest(r *http.Request, limit time.Duration) (request, *failure) {
 		return request{}, &failure{outcome: BadRequest, text: "the query is malformed"}
 	}
 	count := 0
-	for _, values := range query {
+	for name, values := range query {
 		count += len(values)
+		// What is not UTF-8 cannot cross the tunnel, nor be a policy's input.
+		if !utf8.ValidString(name + strings.Join(values, "")) {
+			return request{}, &failure{outcome: BadRequest, text: "the query is not UTF-8"}
+		}
 	}
 	if count > maxParams {
 		return request{}, &failure{outcome: BadRequest, text: "the query has more than 64 parameters"}

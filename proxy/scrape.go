@@ -17,6 +17,11 @@ type scrapes struct{ *Proxy }
 // ServeHTTP answers one scrape and counts how it ended.
 func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	if r.ContentLength != 0 {
+		// net/http reads the rest of a body before it lets a connection go.
+		_ = http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout))
+		w.Header().Set("Connection", "close")
+	}
 	outcome := s.serve(w, r)
 	s.metrics.scraped(outcome, time.Since(start))
 	if outcome == Truncated || outcome == Cancelled {
@@ -83,8 +88,10 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 
 // fail answers with a line of text, within a bounded time.
 func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcome {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTimeout))
-	f.write(w)
+	if f.outcome != Cancelled { // who hung up reads no answer
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTimeout))
+		f.write(w)
+	}
 	s.log.Debug("scrape refused", "path", r.RequestURI, "remote", r.RemoteAddr, "outcome", string(f.outcome), "error", f.Error())
 	return f.outcome
 }
@@ -148,10 +155,15 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
 			return outcome, err
 		}
-		if route, _ = s.routes.lookup(q.path); route.route == nil {
+		again, ok := s.routes.lookup(q.path)
+		if !ok {
 			f := errNotFound()
 			return s.fail(w, r, f), f
 		}
+		if again.owner != route.owner {
+			break // what the policy allowed was the other's
+		}
+		route = again
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
 	return s.fail(w, r, f), f

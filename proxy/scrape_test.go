@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -286,5 +287,31 @@ func TestDNSScraper(t *testing.T) {
 	other := w.ScraperWith(w.Leaf(pki.Request{Role: pki.Scraper, DNSNames: []string{"grafana.example.org"}}))
 	if answer := other.Get(path); answer.Status != 404 {
 		t.Errorf("grafana.example.org: %d %v", answer.Status, answer.Err)
+	}
+}
+
+// A parameter that is not UTF-8 cannot cross the tunnel, and costs no lane.
+func TestQueryThatIsNotUTF8(t *testing.T) {
+	t.Parallel()
+	_, scraper := world(t, agent.Target{Path: path, URL: testenv.Metrics(t).URL, Params: []string{"x"}})
+	for _, query := range []string{"?x=%ff", "?%ff=x"} {
+		if answer := scraper.Get(path + query); answer.Status != 400 || answer.Outcome != "bad_request" {
+			t.Errorf("%s: %d %q %s", query, answer.Status, answer.Outcome, answer.Body)
+		}
+	}
+}
+
+// The limit is on what the target sends: that gzip adds to what does not compress
+// cuts no body.
+func TestBodyThatGrows(t *testing.T) {
+	t.Parallel()
+	const limit = 200_000
+	body := make([]byte, limit)
+	_, _ = rand.Read(body)
+	w := testenv.Start(t, testenv.Config{Proxy: func(c *proxy.Config) { c.MaxResponse = limit }})
+	w.Agent("team-a/node", testenv.Route(path, testenv.Body(t, body).URL))
+	answer := w.Scraper("prometheus").Get(path, "Accept-Encoding", "gzip")
+	if answer.Err != nil || answer.Status != 200 || len(answer.Body) <= limit {
+		t.Errorf("%d, %d bytes, %v", answer.Status, len(answer.Body), answer.Err)
 	}
 }

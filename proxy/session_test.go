@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/agent"
@@ -296,4 +297,50 @@ func TestBusy(t *testing.T) {
 	}
 	cancel()
 	<-result
+}
+
+// A scraper that hangs up while it waits for a lane is counted as that.
+func TestHangUpInTheQueue(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	gate := testenv.NewGate(t, false)
+	a := w.StartAgent("team-a/node", testenv.AgentConfig{Change: func(c *agent.Config) { c.MaxConcurrentScrapes = 1 }}, testenv.Route(path, gate.URL))
+	a.WaitReady()
+	scraper := w.Scraper("prometheus")
+	result := make(chan testenv.Answer, 1)
+	go func() { result <- scraper.Get(path) }()
+	<-gate.Arrived()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if answer := scraper.Do(ctx, http.MethodGet, path); answer.Err == nil {
+		t.Fatalf("served: %d %s", answer.Status, answer.Outcome)
+	}
+	testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_scrapes_total", "outcome", "cancelled")
+	gate.Open()
+	if answer := <-result; answer.Status != 200 || answer.Err != nil {
+		t.Errorf("the scrape before it: %d %v", answer.Status, answer.Err)
+	}
+}
+
+// A policy that has much to say about many routes does not break the session:
+// reasons give way to answers.
+func TestManyReasons(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Policy: fstest.MapFS{
+		"register.rego": {Data: []byte(`package sallyport.register
+
+default allow := false
+
+reasons contains sprintf("%d: %s", [n, input.route.path]) if some n in numbers.range(1, 16)
+`)},
+		"scrape.rego": anyRoute["scrape.rego"],
+	}})
+	url := testenv.Metrics(t).URL
+	var targets []agent.Target
+	for i := range 300 {
+		targets = append(targets, testenv.Route(fmt.Sprintf("/%s/%d", strings.Repeat("a", 150), i), url))
+	}
+	a := w.Agent("team-a/node", targets...)
+	testenv.WaitMetric(w, a, 300, "sallyport_agent_routes", "state", "refused")
+	testenv.WaitMetric(w, a, 1, "sallyport_agent_connects_total", "result", "welcomed")
 }

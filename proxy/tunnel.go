@@ -20,7 +20,7 @@ import (
 
 // newTunnelServer builds the gRPC server that agents connect to. Every default
 // of grpc-go that leaves something to the peer's good will is overridden.
-func newTunnelServer(tunnel tunnelv1.TunnelServer) *grpc.Server {
+func newTunnelServer(tunnel *tunnel) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(authn.TunnelServerCredentials()),
 		grpc.ConnectionTimeout(10*time.Second),
@@ -33,6 +33,7 @@ func newTunnelServer(tunnel tunnelv1.TunnelServer) *grpc.Server {
 		grpc.StaticStreamWindowSize(256<<10),
 		grpc.StaticConnWindowSize(4<<20),
 		grpc.WaitForHandlers(true),
+		grpc.UnknownServiceHandler(tunnel.unknown),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			// A session always has its control stream: what idles has none.
 			MaxConnectionIdle: helloTimeout,
@@ -221,6 +222,7 @@ func (t *tunnel) Lane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnel
 	}
 	s := t.sessions.of(conn)
 	if s == nil {
+		t.cutWithoutSession(conn)
 		return status.Error(codes.FailedPrecondition, "no session has been welcomed on this connection")
 	}
 	l := newLane(stream)
@@ -230,6 +232,25 @@ func (t *tunnel) Lane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnel
 	l.park()
 	s.lanes.drop(l)
 	return nil
+}
+
+// unknown refuses a call that the wire contract does not have.
+func (t *tunnel) unknown(_ any, stream grpc.ServerStream) error {
+	if conn, ok := authn.ConnFromContext(stream.Context()); ok {
+		t.cutWithoutSession(conn)
+	}
+	return status.Error(codes.Unimplemented, "no such call")
+}
+
+// cutWithoutSession soon closes a connection that has no session by then. One
+// that is kept busy with calls would else outlive MaxConnectionIdle, and there
+// could be any number, for only sessions are counted.
+func (t *tunnel) cutWithoutSession(conn net.Conn) {
+	time.AfterFunc(goodbyeGrace, func() {
+		if t.sessions.of(conn) == nil {
+			_ = conn.Close()
+		}
+	})
 }
 
 // end closes a session at once: its routes are served no more, its lanes break

@@ -168,7 +168,10 @@ func TestAgentRefusesTheWrongProxy(t *testing.T) {
 	if n := w.Proxy.Metric("sallyport_proxy_sessions"); n != 0 {
 		t.Errorf("%v sessions", n)
 	}
-	if logs := w.Logs.String(); !strings.Contains(logs, testenv.ID("another-proxy")) {
-		t.Error("the agent does not say whom it expected")
-	}
+	testenv.Eventually(t, func() error {
+		if !strings.Contains(w.Logs.String(), testenv.ID("another-proxy")) {
+			return fmt.Errorf("the agent does not say whom it expected")
+		}
+		return nil
+	})
 }

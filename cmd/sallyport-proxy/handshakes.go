@@ -52,6 +52,14 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		reason := authn.ReasonOf(err)
 		h.failures.WithLabelValues(listener, string(reason)).Inc()
 
+		level := slog.LevelWarn
+		switch reason {
+		case authn.Disconnected, authn.Protocol, authn.Timeout:
+			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
+		}
+		if !h.log.Enabled(context.Background(), level) {
+			return // and takes no place of one that is logged
+		}
 		mu.Lock()
 		if now := time.Now(); now.Sub(second) >= time.Second {
 			second, logged = now, 0
@@ -67,11 +75,6 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		mu.Unlock()
 		if mute {
 			return
-		}
-		level := slog.LevelWarn
-		switch reason {
-		case authn.Disconnected, authn.Protocol, authn.Timeout:
-			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
 		}
 		attrs := []any{"listener", listener, "remote", remote.String(), "reason", string(reason), "error", err}
 		if missed > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -45,4 +46,19 @@ func TestHandshakeLogIsBounded(t *testing.T) {
 			t.Errorf("counted %v of 101", total)
 		}
 	})
+}
+
+// TestHandshakesOfNoInterest: port scans that are not logged keep nothing out of the log.
+func TestHandshakesOfNoInterest(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	failed := newHandshakes(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).failed("tunnel")
+	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
+	for range 100 {
+		failed(remote, io.EOF)
+	}
+	failed(remote, &net.OpError{Op: "remote error", Err: errors.New("tls: unknown certificate authority")})
+	if got := out.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "not_logged_before") {
+		t.Errorf("logged %q", got)
+	}
 }

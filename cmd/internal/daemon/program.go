@@ -66,6 +66,10 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 	// shall not write lines of another form.
 	slog.SetDefault(log)
 	job := p.Prepare(ctx, log, faults)
+	if ctx.Err() != nil && !check {
+		// Asked to stop so early that what Prepare found may be no more than that.
+		return ExitStopped
+	}
 	if err := faults.Err(); err != nil {
 		p.complain(stderr, err)
 		return ExitMisconfigured

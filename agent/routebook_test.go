@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+// A route that the proxy holds is withdrawn, even if it waits to be offered with
+// other labels at that moment.
+func TestChangedRouteIsWithdrawn(t *testing.T) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labelled := func(value string) map[string]*endpoint {
+		e, err := newEndpoint(Target{Path: "/a", URL: "http://h/", Labels: map[string]string{"x": value}}, newTransport(1), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return map[string]*endpoint{"/a": e}
+	}
+	now := time.Now()
+	b := newRouteBook(slog.New(slog.DiscardHandler), m)
+	b.want(labelled("1"))
+	b.next(now)
+	if err := b.answered([]*tunnelv1.RouteAnswer{{Path: "/a", Code: tunnelv1.RouteAnswer_ACCEPTED}}, now); err != nil {
+		t.Fatal(err)
+	}
+	b.want(labelled("2"))
+	b.want(nil)
+	if paths := b.next(now).GetWithdraw().GetPaths(); len(paths) != 1 || paths[0] != "/a" {
+		t.Errorf("withdrawn: %q", paths)
+	}
+}
