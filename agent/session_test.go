@@ -140,7 +140,7 @@ func TestRoutesAreOfferedInBatches(t *testing.T) {
 			if i < 20 { // three of these fill a message
 				target.Labels = map[string]string{}
 				for j := range 14 {
-					target.Labels[fmt.Sprintf("label_%d", j)] = strings.Repeat("v", 1024)
+					target.Labels[fmt.Sprintf("label_%d", j)] = strings.Repeat("v", 500)
 				}
 			}
 			targets = append(targets, target)

@@ -3,11 +3,11 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -15,12 +15,9 @@ import (
 // Bounds on one target, so that a route with everything on it fits into one
 // message to the proxy.
 const (
-	maxURLBytes        = 2048
-	maxLabels          = 32
-	maxLabelNameBytes  = 128
-	maxLabelValueBytes = 1024
-	maxParams          = 64
-	maxParamBytes      = 128
+	maxURLBytes   = 2048
+	maxParams     = 64
+	maxParamBytes = 128
 )
 
 // Target is an HTTP endpoint to offer under a path of the proxy. The URL and
@@ -160,24 +157,13 @@ func portOf(u *url.URL) (uint32, error) {
 
 func checkLabels(labels map[string]string) error {
 	var faults []error
-	if len(labels) > maxLabels {
-		faults = append(faults, fmt.Errorf("%d of them, at most %d", len(labels), maxLabels))
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		faults = append(faults, tunnelv1.CheckLabels(map[string]string{name: labels[name]}))
 	}
-	names := make([]string, 0, len(labels))
-	for name := range labels {
-		names = append(names, name)
+	if err := errors.Join(faults...); err != nil {
+		return err
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := tunnelv1.CheckLabel(name); err != nil {
-			faults = append(faults, err)
-		} else if len(name) > maxLabelNameBytes {
-			faults = append(faults, fmt.Errorf("%.64s... has %d bytes, more than %d", name, len(name), maxLabelNameBytes))
-		} else if value := labels[name]; len(value) > maxLabelValueBytes || !utf8.ValidString(value) {
-			faults = append(faults, fmt.Errorf("%s: the value is not UTF-8 of at most %d bytes", name, maxLabelValueBytes))
-		}
-	}
-	return errors.Join(faults...)
+	return tunnelv1.CheckLabels(labels)
 }
 
 // checkParams refuses a parameter that the target's own URL sets: a scraper

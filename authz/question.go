@@ -46,9 +46,9 @@ func prepare(ctx context.Context, c *ast.Compiler, store storage.Store, a action
 		if len(c.GetRulesDynamicWithOpts(a.rule(name), ast.RulesOptions{IncludeHiddenModules: true})) == 0 {
 			continue
 		}
-		for _, rule := range c.GetRulesExact(a.rule(name)) {
+		for _, rule := range c.GetRulesWithPrefix(a.rule(name)) {
 			if len(rule.Head.Args) > 0 {
-				return nil, fmt.Errorf("%s: %s must be a rule, not a function", rule.Loc(), a.rule(name))
+				return nil, fmt.Errorf("%s: %s must be a rule, not a function", rule.Loc(), rule.Ref().GroundPrefix())
 			}
 		}
 		q.rules, q.places = append(q.rules, name), append(q.places, a.rule(name))

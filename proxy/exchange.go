@@ -114,12 +114,15 @@ func (e *exchange) receive() (ended bool, err error) {
 	var reply tunnelv1.LaneReply
 	for first := true; ; first = false {
 		if recvErr := e.lane.stream.RecvMsg(&reply); recvErr != nil {
-			return false, errors.Join(err, e.broken(recvErr, first))
+			if err == nil {
+				err = e.broken(recvErr, first)
+			}
+			return false, err
 		}
 		if err == nil {
 			if err = e.pass(&reply, first); errors.Is(err, errContract) {
 				return false, err
-			} else if err != nil {
+			} else if err != nil && reply.GetEnd() == nil {
 				e.hangUp(errHungUp)
 			}
 		}

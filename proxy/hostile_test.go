@@ -210,7 +210,7 @@ func TestMalformedRoutes(t *testing.T) {
 	offers := []*tunnelv1.Route{
 		routeOffer(""), routeOffer("x"), routeOffer("/x/"), routeOffer("//x"), routeOffer("/a/../x"), routeOffer("/-/x"), routeOffer("/metrics"),
 		routeOffer("/x?y"), routeOffer("/%41"), routeOffer("/" + strings.Repeat("a", 600)),
-		labelled("__address__", "evil:1"), labelled("job", "x"), labelled("instance", "x"), labelled("a-b", "x"), labelled("a", strings.Repeat("v", 1025)), many,
+		labelled("__address__", "evil:1"), labelled("job", "x"), labelled("instance", "x"), labelled("a-b", "x"), labelled("a", strings.Repeat("v", 8<<10)), many,
 		{Path: "/x"}, {Path: "/x", Target: &tunnelv1.Target{Scheme: "file", Host: "etc", Port: 1}},
 	}
 	for i, answer := range a.offer(offers...) {

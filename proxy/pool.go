@@ -14,6 +14,10 @@ var (
 	errPoolRetired = errors.New("the session takes no more scrapes")
 )
 
+// spareLanes is how many lanes beyond those wanted are taken in: what an agent
+// opens crosses what the proxy wants.
+const spareLanes = 3
+
 // idleLanes is how many idle lanes of a session are kept however long they idle.
 const idleLanes = 2
 
@@ -42,7 +46,8 @@ func newPool(limit int, want func(total int)) *pool {
 func (p *pool) add(l *lane) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.retired || len(p.idle)+len(p.lent) >= p.max {
+	// A lane that nobody wants holds what its agent sends unasked.
+	if p.retired || len(p.idle)+len(p.lent) >= min(p.max, max(p.wanted, 1)+spareLanes) {
 		return false
 	}
 	p.putLocked(l)

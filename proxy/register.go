@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,12 +13,8 @@ import (
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
-// Bounds of one route's claims.
-const (
-	maxLabels     = 32
-	maxLabelValue = 1024
-	maxTarget     = 2048
-)
+// maxTarget is the longest path of a target, as an agent claims it, in bytes.
+const maxTarget = 2048
 
 // register answers an agent's offer, each route on its own.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
@@ -154,7 +149,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 		Proxy: p.self(),
 		Now:   time.Now(),
 	}
-	decision := p.policy.Register(ctx, input)
+	decision := p.policy.Register(context.WithoutCancel(ctx), input)
 	p.metrics.decided("register", decision)
 	return decision, input.Digest
 }
@@ -162,7 +157,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 // decideSession asks whether an identity may have a session at all.
 func (p *Proxy) decideSession(ctx context.Context, s *session) (authz.Decision, func() string) {
 	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: time.Now()}
-	decision := p.policy.Session(ctx, input)
+	decision := p.policy.Session(context.WithoutCancel(ctx), input)
 	p.metrics.decided("session", decision)
 	return decision, input.Digest
 }
@@ -180,16 +175,8 @@ func checkRoute(r *tunnelv1.Route) error {
 	if err := tunnelv1.CheckPath(r.GetPath()); err != nil {
 		return err
 	}
-	if len(r.GetLabels()) > maxLabels {
-		return errors.New("the route has more than 32 labels")
-	}
-	for name, value := range r.GetLabels() {
-		if err := tunnelv1.CheckLabel(name); err != nil {
-			return err
-		}
-		if len(name) > maxLabelValue || len(value) > maxLabelValue || !utf8.ValidString(value) {
-			return errors.New("a label is longer than 1024 bytes or not UTF-8")
-		}
+	if err := tunnelv1.CheckLabels(r.GetLabels()); err != nil {
+		return err
 	}
 	target := r.GetTarget()
 	switch scheme := target.GetScheme(); {

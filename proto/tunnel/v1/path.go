@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxPath is the length of the longest route path, in bytes.
@@ -72,6 +73,35 @@ func CheckLabel(name string) error {
 		if c != '_' && !isAlphanumeric(c) || i == 0 && '0' <= c && c <= '9' {
 			return fmt.Errorf("the label name %.64q is not of the form [a-zA-Z_][a-zA-Z0-9_]*", name)
 		}
+	}
+	return nil
+}
+
+// Bounds of the labels of one route. They stay in the proxy's memory for as long
+// as the route does, times the routes of a fleet.
+const (
+	MaxLabels     = 32
+	MaxLabelBytes = 8 << 10 // names and values of all of them
+)
+
+// CheckLabels returns nil if an agent may put these labels on a route: at most 32,
+// of 8 KiB in all, each with a name that CheckLabel passes and a value in UTF-8.
+func CheckLabels(labels map[string]string) error {
+	if len(labels) > MaxLabels {
+		return fmt.Errorf("the route has %d labels, more than %d", len(labels), MaxLabels)
+	}
+	size := 0
+	for name, value := range labels {
+		if err := CheckLabel(name); err != nil {
+			return err
+		}
+		if !utf8.ValidString(value) {
+			return fmt.Errorf("the value of the label %.64s is not UTF-8", name)
+		}
+		size += len(name) + len(value)
+	}
+	if size > MaxLabelBytes {
+		return fmt.Errorf("the route's labels have %d bytes, more than %d", size, MaxLabelBytes)
 	}
 	return nil
 }
