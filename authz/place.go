@@ -92,8 +92,20 @@ func Load(ctx context.Context, place Place, opts Options) (*Policy, error) {
 	return compileFiles(ctx, got.files, opts)
 }
 
+// readPlace looks until it sees the same twice: a link to a folder may be switched to
+// another one in the midst of a look. Where that goes on for ever it is content with
+// what it saw last.
 func readPlace(place Place) (content, parcel, error) {
 	c, err := place.look()
+	for range lookTries {
+		before := c.sum
+		if err != nil {
+			break
+		}
+		if c, err = place.look(); c.sum == before {
+			break
+		}
+	}
 	if err != nil {
 		return content{}, parcel{}, fmt.Errorf("reading policy: %w", err)
 	}

@@ -35,7 +35,7 @@ func compile(t testing.TB, name string, files ...string) *authz.Policy {
 	return p
 }
 
-func folder(t testing.TB, name string, files ...string) fs.FS {
+func folder(t testing.TB, name string, files ...string) fstest.MapFS {
 	t.Helper()
 	shipped, changed := builtin(t, name), make(fstest.MapFS)
 	names, err := fs.Glob(shipped, "*")

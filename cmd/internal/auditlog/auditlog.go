@@ -69,17 +69,27 @@ func (l *Log) Check() error {
 	if l == nil || l.w != nil {
 		return nil
 	}
-	file, err := os.OpenFile(l.name, os.O_APPEND|os.O_WRONLY, 0)
+	info, err := os.Stat(l.name)
 	switch {
-	case err == nil:
-		return file.Close()
-	case !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+		return checkFolder(filepath.Dir(l.name))
+	case err != nil:
+		return err
+	case info.Mode()&(fs.ModeDir|fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		// To open a pipe would wait for whoever reads it.
+		return fmt.Errorf("%s is no file", l.name)
+	}
+	file, err := os.OpenFile(l.name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
 		return err
 	}
-	folder := filepath.Dir(l.name)
-	info, err := os.Stat(folder)
+	return file.Close()
+}
+
+func checkFolder(name string) error {
+	info, err := os.Stat(name)
 	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is no folder", folder)
+		err = fmt.Errorf("%s is no folder", name)
 	}
 	return err
 }

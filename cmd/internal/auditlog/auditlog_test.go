@@ -3,6 +3,7 @@ package auditlog_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,5 +107,12 @@ func TestCheckFindsFaults(t *testing.T) {
 		if _, err := log.Write([]byte("x")); err == nil {
 			t.Errorf("%s: written", name)
 		}
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no pipes here:", err)
+	}
+	if auditlog.Sink(pipe).Log().Check() == nil {
+		t.Error("a pipe is taken for a file")
 	}
 }
