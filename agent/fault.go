@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -40,7 +41,7 @@ func kindOf(err error) string {
 	var fault *connectFault
 	if errors.As(err, &fault) {
 		if fault.result == connectHandshake {
-			return fault.result + string(fault.reason)
+			return fault.result + string(fault.reason) + hint(fault)
 		}
 		if authn.ReasonOf(fault.cause) == authn.Disconnected {
 			return fault.result
@@ -72,6 +73,9 @@ func (f protocolFault) Error() string { return "the proxy broke the contract: " 
 func hint(err error) string {
 	var fault *connectFault
 	if errors.As(err, &fault) && fault.result == connectHandshake {
+		if wrongPort(fault.cause) {
+			return wrongPortHint
+		}
 		return handshakeHint(fault.reason)
 	}
 	var bye *goodbye
@@ -85,6 +89,16 @@ func hint(err error) string {
 		return "that is no tunnel port of a Sallyport proxy: see SALLYPORT_PROXY_ADDRS"
 	}
 	return ""
+}
+
+const wrongPortHint = "that port does not speak Sallyport's TLS: SALLYPORT_PROXY_ADDRS wants the proxy's tunnel port"
+
+// wrongPort says whether a server refused the protocol and not the certificate:
+// the scrape port takes the agent's TLS, but speaks no HTTP/2. crypto/tls exports
+// no type for the alert.
+func wrongPort(err error) bool {
+	return strings.Contains(err.Error(), "tls: no application protocol") ||
+		strings.Contains(err.Error(), "missing selected ALPN property")
 }
 
 func handshakeHint(reason authn.Reason) string {
@@ -102,7 +116,7 @@ func handshakeHint(reason authn.Reason) string {
 	case authn.Rejected:
 		return "the proxy refuses the agent's certificate: the proxy's log says why"
 	case authn.Protocol, authn.NoCertificate:
-		return "that port does not speak Sallyport's TLS: SALLYPORT_PROXY_ADDRS wants the proxy's tunnel port"
+		return wrongPortHint
 	}
 	return ""
 }

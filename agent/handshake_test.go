@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"crypto/tls"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authn"
 )
 
 // startAgainst runs an agent against a listener that is no fake proxy and waits
@@ -99,6 +102,19 @@ func TestHandshakeWithSomethingElse(t *testing.T) {
 		}
 	}()
 	startAgainst(t, closing.Addr().String(), realm.creds(proxyID), "handshake", "shaking hands")
+}
+
+// The proxy's own certificate, but on its scrape port, which speaks no HTTP/2: that
+// is no refusal of the agent's certificate.
+func TestHandshakeWithTheScrapePort(t *testing.T) {
+	t.Parallel()
+	realm := newRealm(t)
+	listener := listen(t)
+	server := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
+	go server.Serve(authn.ListenHTTPS(listener, realm.proxy, authn.ListenConfig{}))
+	t.Cleanup(func() { server.Close() })
+	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "handshake",
+		"no application protocol", "SALLYPORT_PROXY_ADDRS wants the proxy's tunnel port")
 }
 
 // A proxy's certificate, but no tunnel behind it.
