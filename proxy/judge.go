@@ -92,7 +92,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 			p.routes.renew(g, newGrant(s, g.claim, decision))
 			continue
 		case decision.Allow:
-			answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{errFull.Error()}
+			answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{p.routes.full(decision.Limits).Error()}
 		}
 		if !p.routes.withdraw(s, path) {
 			continue // the agent was faster

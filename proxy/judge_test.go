@@ -211,6 +211,9 @@ limits := {"max_inflight": 2} if input.scraper.segments[1] == "limited"`)})
 	if n := a.Metric("sallyport_agent_routes", "state", "refused"); n != 1 {
 		t.Errorf("%v routes beyond max_routes", n)
 	}
+	if why := "the session holds 3 routes, as many as the policy's max_routes allows"; !strings.Contains(w.Logs.String(), why) {
+		t.Errorf("the log does not say %q", why)
+	}
 	scraper := w.Scraper("prometheus/any")
 	if answer := scraper.Get("/a/1big"); answer.Outcome != "too_large" {
 		t.Errorf("over max_body_bytes: %d %s", answer.Status, answer.Outcome)

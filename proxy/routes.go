@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,8 +18,6 @@ import (
 var (
 	// errOwned means that another identity holds the route.
 	errOwned = errors.New("another identity holds this route")
-	// errFull means that the session holds as many routes as it may.
-	errFull = errors.New("the session holds as many routes as it may")
 	// errEnded means that the session ended while its route was decided.
 	errEnded = errors.New("the session has ended")
 )
@@ -126,6 +125,15 @@ func (t *table) limitFor(limits authz.Limits) int {
 	return t.perSession
 }
 
+// full says that a session holds as many routes as it may, and who set the limit.
+func (t *table) full(limits authz.Limits) error {
+	most, whose := t.limitFor(limits), "the proxy's SALLYPORT_MAX_ROUTES_PER_SESSION allows"
+	if most < t.perSession {
+		whose = "the policy's max_routes allows"
+	}
+	return fmt.Errorf("the session holds %d routes, as many as %s", most, whose)
+}
+
 // register gives the grant's path to its session, unless another identity holds
 // it, the session is full, or it has ended meanwhile.
 func (t *table) register(g *grant) error {
@@ -137,7 +145,7 @@ func (t *table) register(g *grant) error {
 	}
 	old, held := s.routes[path]
 	if !held && len(s.routes) >= t.limitFor(g.limits) {
-		return errFull
+		return t.full(g.limits)
 	}
 	r, err := t.claimLocked(path, s.peer.Identity)
 	if err != nil {

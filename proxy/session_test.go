@@ -238,6 +238,9 @@ func TestSessionLimits(t *testing.T) {
 	if got := w.Proxy.Metric("sallyport_proxy_registrations_total", "result", "limit"); got != 2 {
 		t.Errorf("%v routes beyond the limit", got)
 	}
+	if why := "the session holds 3 routes, as many as the proxy's SALLYPORT_MAX_ROUTES_PER_SESSION allows"; !strings.Contains(w.Logs.String(), why) {
+		t.Errorf("the log does not say %q", why)
+	}
 	refused := func(agent *testenv.Agent, why string) {
 		t.Helper()
 		testenv.Eventually(t, func() error {
