@@ -15,7 +15,9 @@ import (
 )
 
 // ending is how a scrape ended. The proxy is told the code and the reason, our
-// log gets the cause: it may name addresses, a reason does not.
+// log gets the cause: it may name addresses, a reason does not. The proxy puts
+// words before the reason that say what the code means, so the reason says only
+// why; in it "it" is the target.
 type ending struct {
 	code   tunnelv1.End_Code
 	reason string
@@ -32,8 +34,9 @@ func rejected(reason string) ending {
 	return ending{code: tunnelv1.End_REJECTED, reason: reason}
 }
 
-func tooLarge(limit int64) ending {
-	return ending{code: tunnelv1.End_TOO_LARGE, reason: fmt.Sprintf("the body is larger than %d bytes", limit)}
+// tooLarge names the limit and who set it, for that is who may raise it.
+func tooLarge(limit int64, whose string) ending {
+	return ending{code: tunnelv1.End_TOO_LARGE, reason: fmt.Sprintf("more than %s, %s", byteSize(limit), whose)}
 }
 
 // endingOf is the one table from an error of a target request to what the proxy
@@ -43,7 +46,7 @@ func endingOf(ctx context.Context, begun time.Time, err error) ending {
 	switch ctx.Err() {
 	case context.DeadlineExceeded:
 		e.code = tunnelv1.End_TIMEOUT
-		e.reason = fmt.Sprintf("timed out after %.1fs", time.Since(begun).Seconds())
+		e.reason = fmt.Sprintf("gave up after %.1fs", time.Since(begun).Seconds())
 		return e
 	case context.Canceled:
 		e.code, e.reason = tunnelv1.End_CANCELLED, "cancelled"
@@ -62,11 +65,11 @@ func endingOf(ctx context.Context, begun time.Time, err error) ending {
 		e.code, e.reason = tunnelv1.End_UNREACHABLE, dialFault(err)
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "MIME header"):
 		// net/http has no types for these.
-		e.code, e.reason = tunnelv1.End_REJECTED, "the answer is no HTTP"
+		e.code, e.reason = tunnelv1.End_REJECTED, "its answer is no HTTP"
 	case strings.Contains(err.Error(), "server response headers exceeded"):
-		e.code, e.reason = tunnelv1.End_REJECTED, "the answer's headers are too large"
+		e.code, e.reason = tunnelv1.End_REJECTED, "its answer's headers are too large"
 	default:
-		e.code, e.reason = tunnelv1.End_BROKEN, "the target's answer broke off"
+		e.code, e.reason = tunnelv1.End_BROKEN, "its answer broke off"
 	}
 	return e
 }
@@ -81,13 +84,13 @@ func certificateFault(err error) string {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &unknown):
-		return "the target's certificate is signed by an unknown authority"
+		return "its certificate is signed by an unknown authority"
 	case errors.As(err, &name):
-		return "the target's certificate is for another name"
+		return "its certificate is for another name"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the target's certificate has expired or is not yet valid"
+		return "its certificate has expired or is not yet valid"
 	}
-	return "the target's certificate is not valid"
+	return "its certificate is not valid"
 }
 
 func tlsFault(err error) string {
@@ -96,9 +99,9 @@ func tlsFault(err error) string {
 	var remote *net.OpError
 	switch {
 	case errors.As(err, &header):
-		return "the target does not speak TLS"
+		return "it does not speak TLS"
 	case errors.As(err, &remote) && remote.Op == "remote error", errors.As(err, &alert):
-		return "the target refused the TLS handshake"
+		return "it refused the TLS handshake"
 	case strings.HasPrefix(err.Error(), "tls: "):
 		return "the TLS handshake failed"
 	case strings.Contains(err.Error(), "TLS handshake timeout"):

@@ -27,6 +27,13 @@ const (
 	maxQueryBytes  = 8 << 10
 )
 
+// Whose limit on a body it was.
+const (
+	ownLimit   = "the agent's SALLYPORT_MAX_RESPONSE_BYTES"
+	bothLimits = "SALLYPORT_MAX_RESPONSE_BYTES of the agent and of the proxy"
+	proxyLimit = "the limit of the proxy: its SALLYPORT_MAX_RESPONSE_BYTES or its policy"
+)
+
 // scraper answers scrape requests from the targets in its table.
 type scraper struct {
 	table    *table
@@ -50,7 +57,7 @@ func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *
 	buf := chunks.Get().(*[chunkBytes]byte)
 	defer chunks.Put(buf)
 	if e == nil {
-		end = ending{code: tunnelv1.End_NOT_FOUND, reason: "the agent has no such route"}
+		end = ending{code: tunnelv1.End_NOT_FOUND, reason: "no target has this path"}
 	} else {
 		status, rest, end = s.pass(ctx, begun, e, req, out, buf)
 		e.health.note(s.log, e.target.Path, end)
@@ -79,12 +86,9 @@ func (s *scraper) pass(ctx context.Context, begun time.Time, e *endpoint, req *t
 	}
 	defer resp.Body.Close()
 
-	limit := s.maxBytes
-	if wish := req.GetMaxBodyBytes(); wish > 0 && wish < uint64(limit) {
-		limit = int64(wish)
-	}
+	limit, whose := s.bodyLimit(req.GetMaxBodyBytes())
 	if resp.ContentLength > limit {
-		return resp.StatusCode, nil, tooLarge(limit)
+		return resp.StatusCode, nil, tooLarge(limit, whose)
 	}
 	head, end := newHead(resp, req.GetAcceptEncoding())
 	if head == nil {
@@ -100,9 +104,21 @@ func (s *scraper) pass(ctx context.Context, begun time.Time, e *endpoint, req *t
 		// The lane broke, which says nothing about the target.
 		return resp.StatusCode, nil, ending{code: tunnelv1.End_CANCELLED}
 	case errors.Is(err, errTooLarge):
-		return resp.StatusCode, nil, tooLarge(limit)
+		return resp.StatusCode, nil, tooLarge(limit, whose)
 	}
 	return resp.StatusCode, nil, endingOf(ctx, begun, err)
+}
+
+// bodyLimit is the smaller of our limit and the proxy's, 0 for none, and whose it is.
+func (s *scraper) bodyLimit(wish uint64) (limit int64, whose string) {
+	switch own := uint64(s.maxBytes); {
+	case wish == 0 || wish > own:
+		return s.maxBytes, ownLimit
+	case wish == own:
+		return s.maxBytes, bothLimits
+	default:
+		return int64(wish), proxyLimit
+	}
 }
 
 // copyBody sends all of src but the rest that it returns, compressed if squeeze
@@ -176,7 +192,7 @@ func addQuery(e *endpoint, params []*tunnelv1.Param) (string, error) {
 	query.WriteString(e.url.RawQuery)
 	for _, p := range params {
 		if !e.takes(p.GetName()) {
-			return "", fmt.Errorf("the target does not take the query parameter %q", sayable(p.GetName(), 64))
+			return "", fmt.Errorf("%q is not among the params of its entry in the targets file", sayable(p.GetName(), 64))
 		}
 		if query.Len() > 0 {
 			query.WriteByte('&')
@@ -211,15 +227,15 @@ func newHead(resp *http.Response, acceptEncoding string) (*tunnelv1.Head, ending
 	contentEncoding := strings.Join(resp.Header.Values("Content-Encoding"), ", ")
 	switch {
 	case status >= 300 && status < 400:
-		return nil, rejected(fmt.Sprintf("redirected (status %d)", status))
+		return nil, rejected(fmt.Sprintf("it redirects (status %d), which is not followed", status))
 	case status < 200 || status > 599:
-		return nil, rejected(fmt.Sprintf("answered with status %d", status))
+		return nil, rejected(fmt.Sprintf("it answered with status %d", status))
 	case passableHeader(contentType) != contentType:
-		return nil, rejected("the answer's Content-Type is malformed")
+		return nil, rejected("its answer's Content-Type is malformed")
 	case status == http.StatusOK && !metricsType(contentType):
-		return nil, rejected("answered with " + sayable(contentType, 64) + ", which is no metrics")
+		return nil, rejected("it answered with " + sayable(contentType, 64) + ", which is no metrics")
 	case contentEncoding != "" && !passableCoding(contentEncoding, acceptEncoding):
-		return nil, rejected("the answer is compressed in a way that the scraper does not take")
+		return nil, rejected("its answer is compressed in a way that the scraper does not take")
 	}
 	return &tunnelv1.Head{
 		Status:          uint32(status),
@@ -242,8 +258,11 @@ func (h *health) note(log *slog.Logger, path string, end ending) {
 		return
 	}
 	if end.code != tunnelv1.End_COMPLETE {
-		log.Warn("scraping a target fails", "route", path, "code", end.code.String(),
-			"reason", end.reason, "error", sayableError(end.cause))
+		attrs := []any{"route", path, "code", end.code.String(), "reason", end.reason}
+		if end.cause != nil {
+			attrs = append(attrs, "error", sayableError(end.cause))
+		}
+		log.Warn("scraping a target fails", attrs...)
 	} else if before != tunnelv1.End_CODE_UNSPECIFIED {
 		log.Info("scraping a target works again", "route", path)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,4 +38,16 @@ func sayable(s string, max int) string {
 		s += "..."
 	}
 	return s
+}
+
+// byteSize writes n as the variables take it: with the largest unit that leaves a
+// whole number.
+func byteSize(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	unit := 0
+	for n >= 1024 && n%1024 == 0 && unit < len(units)-1 {
+		n /= 1024
+		unit++
+	}
+	return strconv.FormatInt(n, 10) + units[unit]
 }

@@ -88,15 +88,15 @@ func TestTargetTLS(t *testing.T) {
 		body   string
 	}{
 		"trusted":             {ca.start(t, local, 0), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_COMPLETE, "", "# 0 clients, HTTP/1\n"},
-		"system roots":        {ca.start(t, local, 0), nil, tunnelv1.End_REJECTED, "the target's certificate is signed by an unknown authority", ""},
-		"system roots, named": {ca.start(t, local, 0), &agent.TargetTLS{ServerName: "localhost"}, tunnelv1.End_REJECTED, "the target's certificate is signed by an unknown authority", ""},
-		"another authority":   {ca.start(t, local, 0), &agent.TargetTLS{CAFile: other.caFile}, tunnelv1.End_REJECTED, "the target's certificate is signed by an unknown authority", ""},
-		"another name":        {ca.start(t, named, 0), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_REJECTED, "the target's certificate is for another name", ""},
+		"system roots":        {ca.start(t, local, 0), nil, tunnelv1.End_REJECTED, "its certificate is signed by an unknown authority", ""},
+		"system roots, named": {ca.start(t, local, 0), &agent.TargetTLS{ServerName: "localhost"}, tunnelv1.End_REJECTED, "its certificate is signed by an unknown authority", ""},
+		"another authority":   {ca.start(t, local, 0), &agent.TargetTLS{CAFile: other.caFile}, tunnelv1.End_REJECTED, "its certificate is signed by an unknown authority", ""},
+		"another name":        {ca.start(t, named, 0), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_REJECTED, "its certificate is for another name", ""},
 		"server name":         {ca.start(t, named, 0), &agent.TargetTLS{CAFile: ca.caFile, ServerName: "node.example"}, tunnelv1.End_COMPLETE, "", "# 0 clients, HTTP/1\n"},
-		"expired":             {ca.start(t, expired, 0), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_REJECTED, "the target's certificate has expired or is not yet valid", ""},
+		"expired":             {ca.start(t, expired, 0), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_REJECTED, "its certificate has expired or is not yet valid", ""},
 		"client certificate":  {ca.start(t, local, tls.RequireAndVerifyClientCert), &agent.TargetTLS{CAFile: ca.caFile, CertFile: certFile, KeyFile: keyFile}, tunnelv1.End_COMPLETE, "", "# 1 clients, HTTP/1\n"},
-		"not TLS":             {strings.Replace(plain, "http:", "https:", 1), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_UNREACHABLE, "the target does not speak TLS", ""},
-		"not TLS, unnamed":    {strings.Replace(plain, "http:", "https:", 1), nil, tunnelv1.End_UNREACHABLE, "the target does not speak TLS", ""},
+		"not TLS":             {strings.Replace(plain, "http:", "https:", 1), &agent.TargetTLS{CAFile: ca.caFile}, tunnelv1.End_UNREACHABLE, "it does not speak TLS", ""},
+		"not TLS, unnamed":    {strings.Replace(plain, "http:", "https:", 1), nil, tunnelv1.End_UNREACHABLE, "it does not speak TLS", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -34,6 +34,7 @@ type exchange struct {
 	maxBody int64
 
 	outcome Outcome
+	status  int // of the target
 	// reusable: the agent has said its End and hears nothing more of this
 	// scrape, so that the lane may carry another.
 	reusable bool
@@ -42,7 +43,8 @@ type exchange struct {
 }
 
 // run carries the scrape. Where it ends before a head, run has answered with
-// the failure that it returns; errUnsent alone leaves the answer open.
+// the failure that it returns; errUnsent alone leaves the answer open. An answer
+// that is whole, but not 200, is a statusError.
 func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 	err := e.send(request)
 	if err == nil {
@@ -52,6 +54,8 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 		e.reusable = settle() && ended
 	}
 	switch {
+	case err == nil && e.outcome == TargetStatus:
+		return statusError(e.status)
 	case err == nil || errors.Is(err, errUnsent):
 		return err
 	case e.headSent:
@@ -145,6 +149,11 @@ func (e *exchange) broken(err error, first bool) error {
 	return fmt.Errorf("receiving from agent: %w", err)
 }
 
+// statusError is a target's answer that came whole and is no 200.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("the target answered with status %d", int(e)) }
+
 // endError is an End that is not COMPLETE.
 type endError struct {
 	code   tunnelv1.End_Code
@@ -217,7 +226,7 @@ func (e *exchange) writeHead(head *tunnelv1.Head, whole bool, length int) error 
 	if head.GetContentEncoding() != "" {
 		h["Content-Encoding"] = []string{head.GetContentEncoding()}
 	}
-	e.outcome = OK
+	e.outcome, e.status = OK, status
 	if status != http.StatusOK {
 		e.outcome = TargetStatus
 		h["Sallyport-Outcome"] = []string{string(TargetStatus)}
@@ -271,7 +280,11 @@ func (e *exchange) explain(err error) *failure {
 		if !ok {
 			return &failure{outcome: AgentGone, text: "the agent dropped the scrape", cause: err}
 		}
-		return &failure{outcome: outcome, text: words[outcome] + ": " + end.reason}
+		text := words[outcome]
+		if end.reason != "" {
+			text += ": " + end.reason
+		}
+		return &failure{outcome: outcome, text: text}
 	}
 	return &failure{outcome: AgentGone, text: "the agent's session broke", cause: err}
 }
@@ -281,7 +294,7 @@ var words = map[Outcome]string{
 	BadRequest:        "the target does not take this query",
 	AgentGone:         "the agent no longer has this route",
 	TargetUnreachable: "the target is unreachable",
-	TargetRejected:    "the target was rejected",
+	TargetRejected:    "the agent refuses the target",
 	TooLarge:          "the body is too large",
 	TargetTimeout:     "the target did not answer in time",
 	Busy:              "the agent is busy",

@@ -112,7 +112,7 @@ func FuzzReplies(f *testing.F) {
 				break
 			}
 		}
-		if err != nil || len(body) > limit+limit/1024+64 || !bytes.Equal(w.Body.Bytes(), body) {
+		if (err == nil) != (outcome == proxy.OK) || len(body) > limit+limit/1024+64 || !bytes.Equal(w.Body.Bytes(), body) {
 			t.Fatalf("%q, %v: %d bytes of %d", outcome, err, w.Body.Len(), len(body))
 		}
 		if (w.Code == http.StatusOK) != (outcome == proxy.OK) {

@@ -135,6 +135,37 @@ func TestOutcomes(t *testing.T) {
 	response.Body.Close()
 }
 
+// The line of an error says what and why, nothing twice, and whose it is to change.
+func TestOutcomeTexts(t *testing.T) {
+	t.Parallel()
+	redirect := testenv.NewTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+	})
+	sick := testenv.NewTarget(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	w := testenv.Start(t, testenv.Config{Proxy: func(c *proxy.Config) { c.MaxResponse = 1 << 20 }})
+	w.Agent("team-a/node", testenv.Route("/team-a/node/up", testenv.Metrics(t).URL), testenv.Route("/team-a/node/redirect", redirect.URL),
+		testenv.Route("/team-a/node/huge", testenv.Body(t, make([]byte, 1<<20+1)).URL), testenv.Route("/team-a/node/down", "http://127.0.0.1:1/metrics"),
+		testenv.Route("/team-a/node/sick", sick.URL))
+	scraper := w.Scraper("prometheus")
+	for path, want := range map[string]string{
+		"up?foo=1": `the target does not take this query: "foo" is not among the params of its entry in the targets file`,
+		"redirect": "the agent refuses the target: it redirects (status 302), which is not followed",
+		"huge":     "the body is too large: more than 1MiB, the limit of the proxy: its SALLYPORT_MAX_RESPONSE_BYTES or its policy",
+		"down":     "the target is unreachable: connection refused",
+	} {
+		if answer := scraper.Get("/team-a/node/" + path); string(answer.Body) != want+"\n" {
+			t.Errorf("%s: %q, want %q", path, answer.Body, want)
+		}
+	}
+	scraper.Get("/team-a/node/sick")
+	testenv.Eventually(t, func() error {
+		if !strings.Contains(w.Logs.String(), "the target answered with status 418") {
+			return errors.New("the log does not say which status the target answered with")
+		}
+		return nil
+	})
+}
+
 // Absent and refused are the same bytes, so that a scraper cannot find out what
 // there is.
 func TestNotFoundTellsNothing(t *testing.T) {
