@@ -106,7 +106,7 @@ func TestTargetsTellEveryFault(t *testing.T) {
 		targets agent.Targets
 		faults  []string
 	}{
-		"text":          {text("/a=http://x,/b,token=s3cret,/a=http://y,/c="), []string{`/b: url: none given`, `target 3: the path does not begin with /`, `target 3: url: is neither .*`, `/a: given twice`, `/c: url: none given`}},
+		"text":          {text("/a=http://x,/b,token=s3cret,/a=http://y,/c="), []string{`/b: url: none given`, `target 3: the path does not begin with /`, `target 3: url: is neither .*`, `/a: given twice: target 1 and target 4`, `/c: url: none given`}},
 		"user":          {text("/a=http://s3cret@x"), []string{`/a: url: holds a user name or a password: .*`}},
 		"fragment":      {text("/a=http://x/#s3cret,/b=http://x/#"), []string{`/a: url: has a fragment`, `/b: url: has a fragment`}},
 		"no host":       {text("/a=http:///s3cret,/b=http:s3cret,/c=http://:80/"), []string{`/a: url: has no host`, `/b: url: has no host`, `/c: url: has no host`}},
@@ -137,6 +137,19 @@ func TestTargetsTellEveryFault(t *testing.T) {
 func TestTargetsAreNotTooMany(t *testing.T) {
 	targets := make(agent.Targets, 10_001)
 	wantFaults(t, targets.Validate(), `10001 targets, at most 10000`)
+}
+
+func TestTargetsAreListedWithoutSecrets(t *testing.T) {
+	cfg := validConfig()
+	cfg.Targets = text("/b=https://[::1]/s3cret?token=s3cret,/a=http://x:9100/metrics")
+	a, err := agent.New(cfg, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []agent.TargetInfo{{Path: "/a", Origin: "http://x:9100"}, {Path: "/b", Origin: "https://[::1]:443"}}
+	if got := a.Targets(); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
 
 func text(s string) agent.Targets {

@@ -15,6 +15,7 @@ const maxSecretBytes = 64 << 10
 // value makes none.
 type credential struct {
 	username string
+	field    string // of the target
 	file     string
 	basic    bool
 }
@@ -22,29 +23,29 @@ type credential struct {
 func newCredential(t *Target) credential {
 	switch {
 	case t.BasicAuth != nil:
-		return credential{username: t.BasicAuth.Username, file: t.BasicAuth.PasswordFile, basic: true}
+		return credential{username: t.BasicAuth.Username, field: "basic_auth: password_file", file: t.BasicAuth.PasswordFile, basic: true}
 	case t.Authorization != nil:
-		return credential{file: t.Authorization.CredentialsFile}
+		return credential{field: "authorization: credentials_file", file: t.Authorization.CredentialsFile}
 	}
 	return credential{}
 }
 
 // header reads the secret anew, so that a rotated one is used at the next scrape,
 // as Prometheus does. It is "" where the target asks for nothing. Errors name the
-// file and never what is in it.
+// field and the file, never what is in it.
 func (c credential) header() (string, error) {
 	if c.file == "" {
 		return "", nil
 	}
 	secret, err := readSecret(c.file)
 	if err != nil {
-		return "", fmt.Errorf("reading the target's credential: %w", err)
+		return "", fmt.Errorf("%s: %w", c.field, err)
 	}
 	if c.basic {
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.username+":"+secret)), nil
 	}
 	if !graphic(secret) {
-		return "", fmt.Errorf("reading the target's credential: %s: has characters that no token has", c.file)
+		return "", fmt.Errorf("%s: %s: has characters that no token has", c.field, c.file)
 	}
 	return "Bearer " + secret, nil
 }

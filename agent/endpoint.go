@@ -3,10 +3,12 @@ package agent
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -53,20 +55,27 @@ func newEndpoint(target Target, shared *http.Transport, idleConns int) (*endpoin
 			Target: &tunnelv1.Target{Scheme: u.Scheme, Host: u.Hostname(), Port: port, Path: u.EscapedPath()},
 		},
 	}
-	if _, err := e.credential.header(); err != nil {
+	if err := target.checkFiles(); err != nil {
 		return nil, err
 	}
 	if target.TLS != nil {
-		if _, err := target.TLS.load(u.Hostname()); err != nil {
-			return nil, prefixed("tls: ", err)
-		}
 		e.transport, e.ownTLS = newTLSTransport(target.TLS, u.Hostname(), idleConns), true
 	}
 	return e, nil
 }
 
-// same says whether e is what target asks for.
-func (e *endpoint) same(target *Target) bool { return reflect.DeepEqual(&e.target, target) }
+// same says whether e is what target asks for, wherever that now stands.
+func (e *endpoint) same(target *Target) bool {
+	other := *target
+	other.line = e.target.line
+	return reflect.DeepEqual(e.target, other)
+}
+
+// origin is scheme://host:port of the URL.
+func (e *endpoint) origin() string {
+	claim := e.route.GetTarget()
+	return claim.GetScheme() + "://" + net.JoinHostPort(claim.GetHost(), strconv.Itoa(int(claim.GetPort())))
+}
 
 // claimsLike says whether e and other offer the same to a proxy.
 func (e *endpoint) claimsLike(other *endpoint) bool { return proto.Equal(e.route, other.route) }

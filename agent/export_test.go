@@ -23,8 +23,8 @@ func Offer(a *Agent) []*tunnelv1.Route {
 	return routes
 }
 
-// ParseTargetsFile parses the content of a targets file.
-var ParseTargetsFile = parseTargetsFile
+// ParseTargetsFile parses the content of a targets file in the folder /dir.
+func ParseTargetsFile(text []byte) (Targets, error) { return parseTargetsFile(text, "/dir") }
 
 // EndingOf is what the proxy is told of a target's error.
 func EndingOf(ctx context.Context, err error) (tunnelv1.End_Code, string) {

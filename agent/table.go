@@ -39,7 +39,7 @@ func (t *table) load() *snapshot { return t.current.Load() }
 // none. A target that did not change keeps its endpoint and its connections.
 func (t *table) replace(targets Targets) (change, error) {
 	if err := targets.Validate(); err != nil {
-		return change{}, err
+		return change{}, targets.withFileFaults(err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -38,6 +38,8 @@ type Target struct {
 	// BasicAuth and Authorization are what the target asks of us; one at most.
 	BasicAuth     *BasicAuth     `yaml:"basic_auth"`
 	Authorization *Authorization `yaml:"authorization"`
+
+	line int // where it stands in the targets file; 0: it comes from elsewhere
 }
 
 // TargetTLS is the TLS of one https target. There is no way to skip verification.
@@ -84,6 +86,18 @@ func (t *Target) fault() error {
 		faults = append(faults, errors.New("basic_auth and authorization exclude each other"))
 	}
 	return errors.Join(faults...)
+}
+
+// checkFiles reads the files that t names, for a fault in them is one of the
+// configuration. It joins all faults, each naming the field.
+func (t *Target) checkFiles() error {
+	var faults []error
+	if t.TLS != nil {
+		_, err := t.TLS.load("")
+		faults = unjoin(prefixed("tls: ", err))
+	}
+	_, err := newCredential(t).header()
+	return errors.Join(append(faults, err)...)
 }
 
 func (t *TargetTLS) fault(u *url.URL) error {

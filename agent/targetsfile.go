@@ -1,17 +1,12 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
-	"io"
 	"log/slog"
-	"regexp"
+	"path/filepath"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 )
 
 const (
@@ -20,50 +15,6 @@ const (
 	// written is not taken at its word. Both fit into the two seconds promised.
 	pollInterval = 500 * time.Millisecond
 )
-
-// targetsDocument is a targets file. Its list is no Targets, which could also be
-// written as a text.
-type targetsDocument struct {
-	Targets []Target `yaml:"targets"`
-}
-
-// parseTargetsFile reads YAML strictly: an unknown key or a second document is
-// an error, as is a faulty target. An empty file holds no target.
-func parseTargetsFile(text []byte) (Targets, error) {
-	var document targetsDocument
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, errors.New(plainYAMLFault(err))
-	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one YAML document")
-	}
-	targets := Targets(document.Targets)
-	return targets, targets.Validate()
-}
-
-var (
-	yamlUnknown = regexp.MustCompile(`field (.*) not found in type \S+`)
-	yamlType    = regexp.MustCompile("(?s)cannot unmarshal (!!\\w+)( `.*`)? into \\S+")
-)
-
-// plainYAMLFault takes Go's type names out of the parser's message, and the
-// values, for they may be anything.
-func plainYAMLFault(err error) string {
-	typed := new(yaml.TypeError)
-	if !errors.As(err, &typed) {
-		return sayable(strings.TrimPrefix(err.Error(), "yaml: "), 500)
-	}
-	plain := make([]string, len(typed.Errors))
-	for i, text := range typed.Errors {
-		text = yamlType.ReplaceAllString(text, "$1 is the wrong type")
-		plain[i] = sayable(yamlUnknown.ReplaceAllString(text, "unknown key $1"), 200)
-	}
-	return strings.Join(plain, "; ")
-}
 
 // targetsFile follows a file of targets.
 type targetsFile struct {
@@ -82,7 +33,17 @@ func (f *targetsFile) first() (Targets, error) {
 		return nil, err
 	}
 	f.applied = sha256.Sum256(text)
-	return parseTargetsFile(text)
+	return f.parse(text)
+}
+
+// parse reads the file's content. Where it is faulty the files that it names are
+// judged as well, so that all faults come out at once.
+func (f *targetsFile) parse(text []byte) (Targets, error) {
+	targets, err := parseTargetsFile(text, filepath.Dir(f.name))
+	if err != nil {
+		return nil, targets.withFileFaults(err)
+	}
+	return targets, nil
 }
 
 // follow polls the file until ctx ends and hands each new content to apply. It
@@ -123,7 +84,7 @@ func (f *targetsFile) poll(apply func(Targets) (change, error)) error {
 	}
 	// A faulty content is tried again at each poll: the fault may lie in a file
 	// that it names and that is about to appear.
-	targets, err := parseTargetsFile(text)
+	targets, err := f.parse(text)
 	if err != nil {
 		return err
 	}

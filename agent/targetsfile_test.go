@@ -26,14 +26,18 @@ func TestTargetsFileIsParsedStrictly(t *testing.T) {
 		"typo":          {"targets: [{path: /a, url: http://x, ulr: s3cret}]\n", 0, []string{`line 1: unknown key ulr`}},
 		"tls typo":      {"targets: [{path: /a, url: https://x, tls: {insecure_skip_verify: true}}]\n", 0, []string{`line 1: unknown key insecure_skip_verify`}},
 		"inline secret": {"targets: [{path: /a, url: http://x, basic_auth: {username: a, password: s3cret}}]\n", 0, []string{`line 1: unknown key password`}},
-		"wrong types":   {"targets: [{path: [s3cret], url: http://x, labels: s3cret, params: s3cret}]\n", 0, []string{`line 1: !!seq is the wrong type; line 1: !!str is the wrong type; line 1: !!str is the wrong type`}},
-		"not a list":    {"targets: s3cret", 0, []string{`line 1: !!str is the wrong type`}},
-		"text":          {"targets: /a=http://x", 0, []string{`line 1: !!str is the wrong type`}},
+		"wrong types":   {"targets: [{path: [s3cret], url: http://x, labels: s3cret, params: s3cret}]\n", 0, []string{`line 1: a list, want a text; line 1: a text, want names with a text each; line 1: a text, want a list of texts`}},
+		"not a list":    {"targets: s3cret", 0, []string{"line 1: a text, want a list below `targets:`, each entry with a path and a url"}},
+		"a mapping":     {"targets: {s3cret: http://x}", 0, []string{"line 1: a mapping, want a list below `targets:`, .*"}},
+		"no entries":    {"targets: [s3cret]", 0, []string{`line 1: a text, want a path and a url, as in .*`}},
+		"tls true":      {"targets: [{path: /a, url: https://x, tls: true}]", 0, []string{`line 1: a single value, want a mapping of keys to values`}},
+		"text":          {"/a=http://s3cret", 0, []string{"line 1: a text, want `targets:` with a list below it"}},
 		"not YAML":      {"targets: [", 0, []string{`line 1: .*`}},
-		"a list":        {"- path: /a", 0, []string{`line 1: !!seq is the wrong type`}},
+		"a list":        {"- path: /a", 0, []string{"line 1: a list, want `targets:` with a list below it"}},
 		"two documents": {"targets: []\n---\ntargets: []\n", 0, []string{`more than one YAML document`}},
 		"two keys":      {"targets: []\ntargets: []\n", 0, []string{`.*already defined.*`}},
-		"faults":        {"targets: [{path: /a}, {path: b, url: http://x}]", 0, []string{`/a: url: none given`, `target 2: .*`}},
+		"twice":         {"targets:\n- {path: /a, url: http://x}\n- {path: /b, url: http://x}\n\n- path: /a\n  url: http://x\n", 0, []string{`/a: given twice: line 2 and line 5`}},
+		"faults":        {"targets: [{path: /a}, {path: b, url: http://x}]", 0, []string{`/a: url: none given`, `line 1: .*`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			targets, err := agent.ParseTargetsFile([]byte(tt.yaml))
@@ -83,8 +87,15 @@ func TestTargetsFileAtTheStart(t *testing.T) {
 		"missing":      {missing, []string{`SALLYPORT_TARGETS_FILE: stat .*: no such file or directory`}},
 		"a folder":     {dir, []string{`SALLYPORT_TARGETS_FILE: .*: is not a regular file`}},
 		"faulty":       {writeFile(t, dir, "faulty", []byte("targets: [{path: /b}, {path: /c}]")), []string{`SALLYPORT_TARGETS_FILE: /b: url: none given`, `SALLYPORT_TARGETS_FILE: /c: url: none given`}},
-		"repeats":      {writeFile(t, dir, "repeats", []byte("targets: [{path: /a, url: http://x}]")), []string{`SALLYPORT_TARGETS_FILE: /a: given twice`}},
-		"names others": {writeFile(t, dir, "names", []byte("targets: [{path: /b, url: https://x, tls: {ca_file: "+missing+"}}, {path: /c, url: http://x, authorization: {credentials_file: "+missing+"}}]")), []string{`SALLYPORT_TARGETS_FILE: /b: tls: stat .*`, `SALLYPORT_TARGETS_FILE: /c: reading the target's credential: stat .*`}},
+		"repeats":      {writeFile(t, dir, "repeats", []byte("targets: [{path: /a, url: http://x}]")), []string{`SALLYPORT_TARGETS_FILE: /a: given twice: target 1 of SALLYPORT_TARGETS and line 1`}},
+		"names others": {writeFile(t, dir, "names", []byte("targets: [{path: /b, url: https://x, tls: {ca_file: "+missing+"}}, {path: /c, url: http://x, authorization: {credentials_file: "+missing+"}}]")), []string{`SALLYPORT_TARGETS_FILE: /b: tls: ca_file: stat .*`, `SALLYPORT_TARGETS_FILE: /c: authorization: credentials_file: stat .*`}},
+		"all of one": {writeFile(t, dir, "all", []byte("targets: [{path: /b, url: https://x, tls: {ca_file: a.pem, cert_file: c.pem, key_file: k.pem}, basic_auth: {username: x, password_file: pw}}]")), []string{
+			`SALLYPORT_TARGETS_FILE: /b: tls: ca_file: stat ` + dir + `/a.pem: .*`, `SALLYPORT_TARGETS_FILE: /b: tls: cert_file: stat ` + dir + `/c.pem: .*`,
+			`SALLYPORT_TARGETS_FILE: /b: tls: key_file: stat ` + dir + `/k.pem: .*`, `SALLYPORT_TARGETS_FILE: /b: basic_auth: password_file: stat ` + dir + `/pw: .*`,
+		}},
+		"of every kind": {writeFile(t, dir, "kinds", []byte("targets: [{path: /b}, {path: /c, url: http://x, authorization: {credentials_file: token}}]")), []string{
+			`SALLYPORT_TARGETS_FILE: /b: url: none given`, `SALLYPORT_TARGETS_FILE: /c: authorization: credentials_file: stat ` + dir + `/token: .*`,
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := validConfig()
@@ -203,6 +214,33 @@ func TestTargetsFileWaitsForTheFilesItNames(t *testing.T) {
 		synctest.Wait()
 		if registered, _ := session.heard(); registered != "/a " {
 			t.Errorf("registered %q", registered)
+		}
+	})
+}
+
+// Relative names of files are meant from the folder of the targets file, wherever
+// the agent was started, and a target that merely moves within the file is no other.
+func TestTargetsFileNamesFilesBesideIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, session, file := targetsRig(t, "")
+		synctest.Wait()
+		session.heard()
+		dir := filepath.Dir(file)
+		writeFile(t, dir, "token", []byte("t0ken\n"))
+		const target = "- {path: /a, url: http://a, authorization: {credentials_file: token}}\n"
+		for _, step := range []struct{ content, registered string }{
+			{"targets:\n" + target, "/a "},
+			{"targets:\n# moved\n- {path: /b, url: http://b}\n" + target, "/b "},
+		} {
+			writeFile(t, dir, "targets.yaml", []byte(step.content))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if registered, withdrawn := session.heard(); registered != step.registered || withdrawn != "" {
+				t.Errorf("registered %q, withdrawn %q", registered, withdrawn)
+			}
+		}
+		if log := r.log.String(); strings.Count(log, "added=1 removed=0 changed=0") != 2 {
+			t.Errorf("log: %s", log)
 		}
 	})
 }

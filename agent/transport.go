@@ -82,36 +82,40 @@ func (t *TargetTLS) load(host string) (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := readRegular(t.CAFile, maxPEMBytes)
 		if err != nil {
-			faults = append(faults, err)
+			faults = append(faults, fmt.Errorf("ca_file: %w", err))
 		} else if cfg.RootCAs = x509.NewCertPool(); !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			faults = append(faults, fmt.Errorf("%s: holds no certificate", t.CAFile))
+			faults = append(faults, fmt.Errorf("ca_file: %s: holds no certificate", t.CAFile))
 		}
 	}
-	if t.KeyFile != "" {
+	if t.KeyFile != "" && t.CertFile != "" {
 		pair, err := t.keyPair()
-		if err != nil {
-			faults = append(faults, err)
-		}
+		faults = append(faults, unjoin(err)...)
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg, errors.Join(faults...)
 }
 
 func (t *TargetTLS) keyPair() (tls.Certificate, error) {
-	if err := refuseOpenKey(t.KeyFile); err != nil {
-		return tls.Certificate{}, err
+	var faults []error
+	read := func(field, name string) []byte {
+		text, err := readRegular(name, maxPEMBytes)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", field, err))
+		}
+		return text
 	}
-	chain, err := readRegular(t.CertFile, maxPEMBytes)
-	if err != nil {
-		return tls.Certificate{}, err
+	chain, key := read("cert_file", t.CertFile), read("key_file", t.KeyFile)
+	if len(faults) == 0 {
+		if err := refuseOpenKey(t.KeyFile); err != nil {
+			faults = append(faults, fmt.Errorf("key_file: %w", err))
+		}
 	}
-	key, err := readRegular(t.KeyFile, maxPEMBytes)
-	if err != nil {
+	if err := errors.Join(faults...); err != nil {
 		return tls.Certificate{}, err
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", t.CertFile, t.KeyFile, err)
+		return tls.Certificate{}, fmt.Errorf("cert_file %s and key_file %s: %w", t.CertFile, t.KeyFile, err)
 	}
 	return pair, nil
 }
