@@ -60,13 +60,22 @@ func New(w io.Writer, cfg Config) *slog.Logger {
 	terminal := isTerminal(w)
 	level := slog.Level(cfg.Level)
 	if cfg.Format == JSON || cfg.Format != Text && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}))
 	}
 	return slog.New(tint.NewTextHandler(w, &tint.Options{
 		Level:      level,
 		TimeFormat: time.TimeOnly,
 		NoColor:    !terminal,
 	}))
+}
+
+// withUnit writes a duration as text, as in 37s: a bare number of nanoseconds says
+// nothing to who reads it.
+func withUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {

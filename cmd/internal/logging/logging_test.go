@@ -2,9 +2,12 @@ package logging_test
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
 )
@@ -26,6 +29,30 @@ func TestFormats(t *testing.T) {
 	logging.New(&out, logging.Config{Format: logging.Text}).Info("hello", "peer", "a\nb")
 	if got := out.String(); !strings.Contains(got, "INF hello peer=") || strings.Count(got, "\n") != 1 || strings.Contains(got, "\x1b") {
 		t.Errorf("text: got %q", got)
+	}
+}
+
+func TestDurationsHaveAUnit(t *testing.T) {
+	t.Parallel()
+	for _, format := range []logging.Format{logging.JSON, logging.Text} {
+		var out strings.Builder
+		logging.New(&out, logging.Config{Format: format}).With("since", time.Minute).Info("hello", "after", 37*time.Second)
+		if got := out.String(); !strings.Contains(got, "37s") || !strings.Contains(got, "1m0s") {
+			t.Errorf("%s: got %q", format, got)
+		}
+	}
+}
+
+func TestWarningsAreLines(t *testing.T) {
+	t.Parallel()
+	warnings := logging.NewWarnings()
+	log := slog.New(warnings)
+	log.Info("all is well")
+	log.With("file", "key.pem").WithGroup("g").Warn("key file is open", "mode", 0o640, "cause", errors.New("a\nb"))
+	log.Error("short")
+	want := []string{"key file is open (file key.pem, mode 416, cause a; b)", "short"}
+	if got := warnings.Lines(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -23,8 +23,30 @@ func Version() string {
 
 // Print writes one line that names the program and its build.
 func Print(w io.Writer, program string) error {
-	_, err := fmt.Fprintf(w, "%s %s (%s %s/%s)\n", program, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
+	}
+	_, err := fmt.Fprintf(w, "%s %s (%s%s %s/%s)\n", program, Version(), revision(info), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// revision tells the commit that the binary was built from, and whether the files
+// were as committed; "" where the Go tool stamped none.
+func revision(info *debug.BuildInfo) string {
+	hash, dirty := "", ""
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			hash = setting.Value[:min(len(setting.Value), 12)]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if hash == "" {
+		return ""
+	}
+	return "revision " + hash + dirty + ", "
 }
 
 // Metric returns sallyport_build_info, which is always 1.
