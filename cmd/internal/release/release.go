@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -32,7 +33,8 @@ func Print(w io.Writer, program string) error {
 }
 
 // revision tells the commit that the binary was built from, and whether the files
-// were as committed; "" where the Go tool stamped none.
+// were as committed; "" where the Go tool stamped none, and where the version is a
+// pseudo-version, which tells both.
 func revision(info *debug.BuildInfo) string {
 	hash, dirty := "", ""
 	for _, setting := range info.Settings {
@@ -43,7 +45,7 @@ func revision(info *debug.BuildInfo) string {
 			dirty = "+dirty"
 		}
 	}
-	if hash == "" {
+	if hash == "" || strings.Contains(info.Main.Version, hash) {
 		return ""
 	}
 	return "revision " + hash + dirty + ", "

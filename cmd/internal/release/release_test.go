@@ -33,4 +33,11 @@ func TestRevision(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	pseudo := &debug.BuildInfo{
+		Main:     debug.Module{Version: "v0.0.0-20261122144725-5dce8ef01234+dirty"},
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: hash}, {Key: "vcs.modified", Value: "true"}},
+	}
+	if got := release.Revision(pseudo); got != "" {
+		t.Errorf("got %q beside a pseudo-version", got)
+	}
 }
