@@ -24,7 +24,7 @@ func main() {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	var s settings
 	return daemon.Program{
-		Name: "sallyport-agent",
+		Name: daemon.Agent,
 		Summary: `sallyport-agent dials out to proxies, registers the targets that it can reach, and
 scrapes them when a proxy asks for one. It opens no port to anyone.`,
 		Settings: &s,

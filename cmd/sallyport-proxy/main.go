@@ -24,7 +24,7 @@ func main() {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	var s settings
 	return daemon.Program{
-		Name: "sallyport-proxy",
+		Name: daemon.Proxy,
 		Summary: `sallyport-proxy takes Prometheus's scrapes over HTTPS and passes them down the
 connections that agents behind a firewall have opened to it. A policy decides
 which agent may serve which path, and who may scrape it.`,

@@ -37,6 +37,12 @@ const Prefix = "SALLYPORT_"
 // because that is what a template with nothing to say writes. A field whose
 // variable is at fault keeps its default.
 func Load(environ []string, structs ...any) *Faults {
+	return LoadBeside(environ, nil, structs...)
+}
+
+// LoadBeside is Load for one of several programs. others are the variables that
+// only another one reads, each with the words that name that program.
+func LoadBeside(environ []string, others map[string]string, structs ...any) *Faults {
 	values := make(map[string]string, len(environ))
 	for _, entry := range environ {
 		if name, value, ok := strings.Cut(entry, "="); ok {
@@ -48,7 +54,7 @@ func Load(environ []string, structs ...any) *Faults {
 	for _, f := range fields {
 		f.load(values, faults)
 	}
-	findUnknown(values, fields, faults)
+	findUnknown(values, fields, others, faults)
 	return faults
 }
 

@@ -170,6 +170,17 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
+// What the other program would read is not a typing error.
+func TestVariablesOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	var got sample
+	others := map[string]string{"SALLYPORT_SCRAPE_ADDRS": "the other", "SALLYPORT_WAIT": "the other"}
+	lines := faultLines(config.LoadBeside([]string{"SALLYPORT_PROXY_ADDRS=a:1", "SALLYPORT_SCRAPE_ADDRS=x", "SALLYPORT_WAIT=1s"}, others, &got))
+	if want := []string{"SALLYPORT_SCRAPE_ADDRS: is a variable of the other, which this is not"}; !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
+}
+
 func TestKubernetesServiceVariables(t *testing.T) {
 	t.Parallel()
 	environ := []string{"SALLYPORT_PROXY_ADDRS=a:1"}

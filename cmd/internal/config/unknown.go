@@ -11,7 +11,7 @@ import (
 // findUnknown reports variables with our prefix that nobody reads, in whatever
 // case they are written: a typing error would else be a setting that does
 // nothing.
-func findUnknown(values map[string]string, fields []field, faults *Faults) {
+func findUnknown(values map[string]string, fields []field, others map[string]string, faults *Faults) {
 	known := make([]string, 0, len(fields))
 	for _, f := range fields {
 		known = append(known, f.Name)
@@ -21,7 +21,9 @@ func findUnknown(values map[string]string, fields []field, faults *Faults) {
 			continue
 		}
 		text := "unknown variable"
-		if near, ok := nearest(name, known); ok {
+		if whose, ok := others[strings.ToUpper(name)]; ok {
+			text = "is a variable of " + whose + ", which this is not"
+		} else if near, ok := nearest(name, known); ok {
 			text += fmt.Sprintf(", did you mean %s?", near)
 		}
 		faults.add(name, text)

@@ -60,7 +60,7 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 		fmt.Fprintf(stderr, "%s: unexpected arguments %q: it takes check, --help, --version or nothing; all configuration is in the environment\n", p.Name, word)
 		return ExitMisconfigured
 	}
-	faults := config.Load(environ, p.Settings)
+	faults := config.LoadBeside(environ, others(p.Name), p.Settings)
 	log := logging.New(stderr, *p.Logging)
 	// Libraries that know no logger but the standard one, net/http among them,
 	// shall not write lines of another form.
