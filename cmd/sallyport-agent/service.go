@@ -26,14 +26,34 @@ type service struct {
 
 // Check describes what the service would work with.
 func (s *service) Check(ctx context.Context, w io.Writer) error {
-	if err := daemon.DescribeIdentity(ctx, w, authn.Client, s.own, s.own); err != nil {
+	material, err := daemon.DescribeIdentity(ctx, w, authn.Client, s.own, s.own)
+	if err != nil {
+		return err
+	}
+	if err := s.settings.checkProxyID(material); err != nil {
 		return err
 	}
 	expected := "the host name that is dialled"
 	if id := s.settings.Own.ProxyID; !id.IsZero() {
 		expected = id.String()
 	}
-	_, err := fmt.Fprintf(w, "proxies       %s\nthey prove    %s\n", strings.Join(s.settings.Agent.ProxyAddrs, ", "), expected)
+	fmt.Fprintf(w, "proxies       %s\nthey prove    %s\n", strings.Join(s.settings.Agent.ProxyAddrs, ", "), expected)
+	return s.describeTargets(w)
+}
+
+// describeTargets lists the targets with no more of their URLs than where they lead.
+func (s *service) describeTargets(w io.Writer) error {
+	targets := s.agent.Targets()
+	if len(targets) == 0 {
+		_, err := fmt.Fprintf(w, "targets       none: %s lists none yet\n", s.settings.Agent.TargetsFile)
+		return err
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "targets       %d\n", len(targets))
+	for _, target := range targets {
+		fmt.Fprintf(&text, "  %s at %s\n", target.Path, target.Origin)
+	}
+	_, err := io.WriteString(w, text.String())
 	return err
 }
 

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
@@ -21,6 +25,35 @@ type settings struct {
 	Log   logging.Config
 }
 
+// checkProxyNow is checkProxyID where there is material without waiting for it.
+func (s *settings) checkProxyNow(own authn.Source) error {
+	material, err := own.Material()
+	if err != nil {
+		return nil // later
+	}
+	return s.checkProxyID(material)
+}
+
+// checkProxyID refuses a proxy whose proof could never be accepted.
+func (s *settings) checkProxyID(material *authn.Material) error {
+	id := s.Own.ProxyID
+	if id.IsZero() {
+		return nil
+	}
+	var accepted []string
+	for _, anchors := range material.Describe(authn.Client).Anchors {
+		if anchors.TrustDomain != "" {
+			accepted = append(accepted, anchors.TrustDomain)
+		}
+	}
+	domain := id.TrustDomain().Name()
+	if slices.Contains(accepted, domain) {
+		return nil
+	}
+	return fmt.Errorf("SALLYPORT_PROXY_ID: trust domain %s is not accepted, only %s: see SALLYPORT_TRUST_DOMAINS",
+		domain, cmp.Or(strings.Join(accepted, ", "), "peers with a DNS name"))
+}
+
 // prepare makes a service of the settings. It goes on after a fault, so that
 // all come out at once.
 func (s *settings) prepare(_ context.Context, log *slog.Logger, faults *config.Faults) daemon.Job {
@@ -30,6 +63,9 @@ func (s *settings) prepare(_ context.Context, log *slog.Logger, faults *config.F
 	} else {
 		service.own, err = authn.NewSource(s.Own.Config, authn.Client, log)
 		faults.Add(err)
+		if err == nil {
+			faults.Add(s.checkProxyNow(service.own))
+		}
 	}
 	s.Agent.Software = release.Version()
 	var err error

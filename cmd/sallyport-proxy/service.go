@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -50,18 +51,34 @@ func (s *service) scrapeSource() authn.Source {
 
 // Check describes what the service would work with.
 func (s *service) Check(ctx context.Context, w io.Writer) error {
-	if err := daemon.DescribeIdentity(ctx, w, authn.Server, s.own, s.own); err != nil {
+	material, err := daemon.DescribeIdentity(ctx, w, authn.Server, s.own, s.own)
+	if err != nil {
 		return err
 	}
 	if s.scrape != nil {
 		fmt.Fprintln(w, "\nscrape side:")
-		if err := daemon.DescribeIdentity(ctx, w, authn.Server, s.scrape, s.own, s.scrape); err != nil {
+		if material, err = daemon.DescribeIdentity(ctx, w, authn.Server, s.scrape, s.own, s.scrape); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)
 	}
-	_, err := fmt.Fprintf(w, "policy        %s\n", policy.Describe(s.policy.Status()))
+	s.describeListeners(w, material.Certificate.Leaf)
+	_, err = fmt.Fprintf(w, "policy        %s\n", policy.Describe(s.policy.Status()))
 	return err
+}
+
+// describeListeners tells where the proxy would listen, and what about the scrape
+// side, whose certificate is leaf, is hardly meant.
+func (s *service) describeListeners(w io.Writer, leaf *x509.Certificate) {
+	cfg := s.settings.Proxy
+	fmt.Fprintf(w, "tunnel        %s\nscrape        %s\nclient auth   %s\nadmin         %s\n",
+		cfg.TunnelAddr, cfg.ScrapeAddr, cfg.ClientAuth, s.settings.Admin)
+	if len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 {
+		fmt.Fprintln(w, "warning       the scrape side's certificate has no DNS name and no IP address: Prometheus will refuse it under whatever name")
+	}
+	if cfg.ClientAuth == proxy.ClientAuthNone {
+		fmt.Fprintln(w, "warning       SALLYPORT_SCRAPE_CLIENT_AUTH=none: every scraper is anonymous, and the policy alone decides what anyone may read")
+	}
 }
 
 // Run opens the listeners and serves until ctx ends.

@@ -42,6 +42,9 @@ type policySettings struct {
 func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config.Faults) daemon.Job {
 	faults.Add(daemon.CheckListenAddr("SALLYPORT_TUNNEL_ADDR", s.Proxy.TunnelAddr))
 	faults.Add(daemon.CheckListenAddr("SALLYPORT_SCRAPE_ADDR", s.Proxy.ScrapeAddr))
+	faults.Add(daemon.CheckDistinct(daemon.ListenAddr{Variable: "SALLYPORT_TUNNEL_ADDR", Addr: s.Proxy.TunnelAddr},
+		daemon.ListenAddr{Variable: "SALLYPORT_SCRAPE_ADDR", Addr: s.Proxy.ScrapeAddr},
+		daemon.ListenAddr{Variable: "SALLYPORT_ADMIN_ADDR", Addr: string(s.Admin)}))
 	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
 	service.own, service.scrape = s.sources(log, faults)
 	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)

@@ -18,8 +18,8 @@ import (
 
 // Run runs the scripts of the package's testdata. Each finds certificates of the
 // trust domain example.org in the folder certs: ca, proxy (spiffe://example.org/proxy
-// and localhost), agent (/team-a), and dns (prometheus.example.org, a server); in
-// the folder demo the same of a CA that bears the demo's mark.
+// and localhost), agent (/team-a), dns (prometheus.example.org, a server), and bare
+// (spiffe://example.org/proxy and nothing else); in the folder demo the same of a CA that bears the demo's mark.
 //
 // Besides the usual commands there are
 //
@@ -50,6 +50,7 @@ func mint(dir string, demo bool) error {
 	for name, request := range map[string]pki.Request{
 		"proxy": {Role: pki.Proxy, SPIFFEID: "spiffe://example.org/proxy", DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}},
 		"agent": {Role: pki.Agent, SPIFFEID: "spiffe://example.org/team-a"},
+		"bare":  {Role: pki.Proxy, SPIFFEID: "spiffe://example.org/proxy"},
 		"dns":   {Role: pki.Proxy, DNSNames: []string{"prometheus.example.org"}},
 	} {
 		if _, err := pki.Issue(dir, pki.IssueOptions{Request: request, Name: name}); err != nil {

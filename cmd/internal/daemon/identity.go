@@ -38,20 +38,34 @@ func Keep(source authn.Keeper, log *slog.Logger) Helper {
 	}}
 }
 
-// DescribeIdentity runs the keepers until the source has material, and describes
-// that. The role is our own.
-func DescribeIdentity(ctx context.Context, w io.Writer, role authn.Role, source authn.Source, keepers ...authn.Keeper) error {
+// outageError: what was to be checked could not be asked. It says nothing about
+// the configuration.
+type outageError struct{ text string }
+
+func (e *outageError) Error() string { return e.text }
+
+// DescribeIdentity runs the keepers until the source has material, describes that
+// and returns it. It waits for the Workload API, but not for ever. The role is our
+// own.
+func DescribeIdentity(ctx context.Context, w io.Writer, role authn.Role, source authn.Source, keepers ...authn.Keeper) (*authn.Material, error) {
 	patience, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var helpers []Helper
 	for _, keeper := range keepers {
 		helpers = append(helpers, Helper{Name: "the source of certificates", Run: keeper.Run})
 	}
-	return Supervise(patience, func(ctx context.Context) error {
-		material, err := authn.Await(ctx, source)
-		if err != nil {
-			return fmt.Errorf("waiting for a certificate: %w", err)
+	var material *authn.Material
+	err := Supervise(patience, func(ctx context.Context) (err error) {
+		material, err = authn.Await(ctx, source)
+		switch {
+		case err != nil && patience.Err() == context.DeadlineExceeded:
+			return &outageError{fmt.Sprintf("no certificate within %v: %v", checkTimeout, err)}
+		case err != nil && patience.Err() != nil:
+			return &outageError{fmt.Sprintf("interrupted: %v", err)}
+		case err != nil:
+			return err
 		}
 		return write(w, material.Describe(role).String())
 	}, helpers...)
+	return material, err
 }

@@ -61,7 +61,10 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 		return ExitMisconfigured
 	}
 	faults := config.LoadBeside(environ, others(p.Name), p.Settings)
-	log := logging.New(stderr, *p.Logging)
+	log, warnings := logging.New(stderr, *p.Logging), logging.NewWarnings()
+	if check {
+		log = slog.New(warnings) // people read what check writes
+	}
 	// Libraries that know no logger but the standard one, net/http among them,
 	// shall not write lines of another form.
 	slog.SetDefault(log)
@@ -75,15 +78,24 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 		return ExitMisconfigured
 	}
 	if check {
-		return p.check(ctx, job, stdout, stderr)
+		return p.check(ctx, job, warnings, stdout, stderr)
 	}
 	return p.run(ctx, job, log)
 }
 
-func (p Program) check(ctx context.Context, job Job, stdout, stderr io.Writer) int {
-	if err := job.Check(ctx, stdout); err != nil {
+func (p Program) check(ctx context.Context, job Job, warnings *logging.Warnings, stdout, stderr io.Writer) int {
+	err := job.Check(ctx, stdout)
+	var outage *outageError
+	switch {
+	case errors.As(err, &outage):
+		fmt.Fprintf(stderr, "%s: the check could not be finished: %v\n", p.Name, outage)
+		return ExitFailed
+	case err != nil:
 		p.complain(stderr, err)
 		return ExitMisconfigured
+	}
+	for _, line := range warnings.Lines() {
+		fmt.Fprintf(stdout, "warning       %s\n", line)
 	}
 	return status(write(stdout, "the configuration is good\n"))
 }
@@ -131,7 +143,8 @@ Usage:
   %[2]s --help     print this
   %[2]s --version  print which build this is
 
-Exit status: 0 a clean stop, 1 failed while running, 2 wrong configuration.
+Exit status: 0 a clean stop, 1 failed while running or a check that could not be
+finished, 2 wrong configuration.
 
 All configuration is in environment variables. One that is set but empty counts
 as not set. Durations and sizes have units, as in 10s and 64MiB.
