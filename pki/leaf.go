@@ -103,7 +103,7 @@ func (ca *CA) names(req Request) ([]*url.URL, error) {
 		case len(req.DNSNames) == 0:
 			return nil, errors.New("a certificate needs a SPIFFE ID or a DNS name")
 		case req.Role != Proxy && len(req.DNSNames) > 1:
-			return nil, fmt.Errorf("a %v without a SPIFFE ID is its DNS name, so it has exactly one", req.Role)
+			return nil, fmt.Errorf("without a SPIFFE ID the %v is its DNS name, so it has exactly one", req.Role)
 		}
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
@@ -69,10 +70,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		usage(stderr)
 		return exitUsage
 	}
-	switch args[0] {
-	case "-h", "-help", "--help", "help":
+	if help(args[0]) {
 		usage(stdout)
 		return exitOK
+	}
+	switch args[0] {
 	case "-version", "--version", "version":
 		if release.Print(stdout, "sallyport") != nil {
 			return exitFailed
@@ -85,9 +87,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return c.run(ctx, args[len(words):], call{stdin: stdin, stdout: stdout}, stderr)
 		}
 	}
+	if group := inGroup(args[0]); len(group) > 0 && (len(args) == 1 || help(args[1])) {
+		if len(args) == 1 {
+			groupUsage(stderr, group)
+			return exitUsage
+		}
+		groupUsage(stdout, group)
+		return exitOK
+	}
 	fmt.Fprintf(stderr, "sallyport: no command %q\n\n", strings.Join(args[:min(2, len(args))], " "))
 	usage(stderr)
 	return exitUsage
+}
+
+func help(word string) bool { return slices.Contains([]string{"-h", "-help", "--help", "help"}, word) }
+
+// inGroup returns the commands of two words that begin with one.
+func inGroup(word string) []command {
+	return slices.DeleteFunc(commands(), func(c command) bool { return !strings.HasPrefix(c.name, word+" ") })
 }
 
 func (c command) run(ctx context.Context, args []string, in call, stderr io.Writer) int {
@@ -155,6 +172,14 @@ func usage(w io.Writer) {
 		fmt.Fprintf(w, "  sallyport %-12s  %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nEach command explains itself with --help. --version tells which build this is.\n")
+}
+
+func groupUsage(w io.Writer, group []command) {
+	fmt.Fprint(w, "Usage:\n")
+	for _, c := range group {
+		fmt.Fprintf(w, "  sallyport %s %s\n      %s\n", c.name, c.args, c.summary)
+	}
+	fmt.Fprint(w, "\nEach explains itself with --help.\n")
 }
 
 func (c command) help(w io.Writer, flags *flag.FlagSet) {

@@ -125,6 +125,13 @@ func describe(w io.Writer, dir string, opts pki.IssueOptions, files *pki.Files) 
 		return
 	}
 	fmt.Fprintf(w, "  SALLYPORT_TLS_CERT_FILE=%s\n  SALLYPORT_TLS_KEY_FILE=%s\n  SALLYPORT_TLS_CA_FILE=%s\n", files.Cert, files.Key, anchors)
+	if opts.Role == pki.Proxy && len(opts.DNSNames)+len(opts.IPs) == 0 {
+		fmt.Fprint(w, `
+Warning: it has no DNS name and no IP address, and Prometheus will refuse it under
+whatever name. Issue it again with --force and --dns or --ip, unless the scrape
+side has a certificate of its own.
+`)
+	}
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
