@@ -23,7 +23,9 @@ func scrapeOf(path string) authz.ScrapeInput {
 // asksOnce says whether a second scrape of the path gets the decision of the first.
 func asksOnce(t *testing.T, p *authz.Policy, path string) bool {
 	t.Helper()
-	return p.Scrape(t.Context(), scrapeOf(path)).ID == p.Scrape(t.Context(), scrapeOf(path)).ID
+	first := p.Scrape(t.Context(), scrapeOf(path))
+	second := p.Scrape(t.Context(), scrapeOf(path))
+	return first.ID == second.ID
 }
 
 func TestDecisionsOnScrapesAreKept(t *testing.T) {

@@ -166,6 +166,7 @@ func TestSchemasThatRefer(t *testing.T) {
 		`{"properties": {"a": {"items": {"$ref": "#"}}, "x": {"propertyNames": {"$ref": "#"}}}}`,
 		`{"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"patternProperties": {"": {"$ref": "#"}}}}}`,
 		`{"dependencies": {"a": ["x"], "x": {"required": ["a"]}}, "properties": {"a": true, "id": {"type": "object"}, "$ref": {"type": "object"}}}`,
+		`{"$id": "file:///nowhere#x", "properties": {"x": {"$ref": "#/definitions/x"}}, "definitions": {"x": {"type": "object"}}}`,
 		`{"$schema": "http://json-schema.org/draft-04/schema#", "id": "x", "properties": {"x": {"$ref": "#/definitions/x"}}, "definitions": {"x": {"type": "object"}}}`,
 	} {
 		mustCompile(t, folder(map[string]string{"data.schema.json": schema, "data.json": `{"a": {"x": {"a": {}}}, "x": {}}`}), authz.Options{})
@@ -179,6 +180,15 @@ func TestSchemaKeywordsOfALaterDraftCount(t *testing.T) {
 		"data.schema.json": `{"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": {"const": 1}}}`,
 		"data.json":        `{"a": 2}`,
 	}), "data.json:1: data.a: ")
+}
+
+// Names may hold the dots by which the schema's answer joins names.
+func TestPathsOfNamesWithDots(t *testing.T) {
+	t.Parallel()
+	mustNotCompile(t, folder(map[string]string{
+		"data.schema.json": `{"additionalProperties": {"additionalProperties": {"type": "string"}}}`,
+		"data.json":        "{\"a\": {\"x\": \"\"},\n\"a.b\": {\n\"c.d\": 1}}",
+	}), `data.json:3: data["a.b"]["c.d"]: `)
 }
 
 func BenchmarkSchema(b *testing.B) {

@@ -121,6 +121,26 @@ func TestConfigMapSwitchedWhileItIsRead(t *testing.T) {
 	}
 }
 
+// The kubelet removes a version right after it switched to the next.
+func TestConfigMapVersionGoesAwayWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	v := newVolume(t, "..2026_01_01_00_00_00.1", versioned("one"))
+	gone := false
+	fsys := openHook{os.DirFS(v.root).(fs.ReadLinkFS), func(name string) {
+		if strings.HasSuffix(name, "register.rego") && !gone {
+			gone = true
+			v.publish("..2026_01_01_00_00_00.2", versioned("two"))
+			if err := os.RemoveAll(filepath.Join(v.root, "..2026_01_01_00_00_00.1")); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	d := mustCompile(t, fsys, authz.Options{}).Register(t.Context(), node())
+	if !gone || len(d.Reasons) != 1 || d.Reasons[0] != "two" {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestWhatIsRead(t *testing.T) {
 	t.Parallel()
 	bad := "this is neither Rego nor data: {"

@@ -26,7 +26,10 @@ import (
 const inForceWithin = 2 * time.Second
 
 // shelf is a folder whose content a test replaces in one step.
-type shelf struct{ content atomic.Pointer[fs.FS] }
+type shelf struct {
+	content atomic.Pointer[fs.FS]
+	opened  func(name string) // called before a file is opened, if set
+}
 
 func newShelf(files map[string]string) *shelf {
 	s := new(shelf)
@@ -39,7 +42,12 @@ func (s *shelf) put(files map[string]string) {
 	s.content.Store(&fsys)
 }
 
-func (s *shelf) Open(name string) (fs.File, error) { return (*s.content.Load()).Open(name) }
+func (s *shelf) Open(name string) (fs.File, error) {
+	if s.opened != nil {
+		s.opened(name)
+	}
+	return (*s.content.Load()).Open(name)
+}
 
 // saying is a policy that allows and gives its name as the reason.
 func saying(name string) map[string]string {
@@ -384,14 +392,24 @@ func TestKeeperStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(saying("one"))
 		k := keep(t, authz.FolderPlace(s, "x"))
-		k.SetPace(time.Millisecond, time.Millisecond)
-		stop := k.run()
 		s.put(saying("two"))
-		time.Sleep(time.Millisecond)
-		stop()
+		ctx, cancel := context.WithCancel(t.Context())
+		looks := 0
+		s.opened = func(name string) {
+			if name != "." {
+				return
+			}
+			// At the second look what it sees is compiled.
+			if looks++; looks == 2 {
+				cancel()
+			}
+		}
+		if err := k.Run(ctx); err != nil || looks != 2 {
+			t.Errorf("%v after %d looks", err, looks)
+		}
 		k.metrics(0, 0)
-		if k.Status().Failure != nil {
-			t.Error(k.Status().Failure)
+		if k.Status().Failure != nil || strings.Contains(k.log.String(), "ERROR") {
+			t.Errorf("%+v\n%s", k.Status().Failure, k.log)
 		}
 	})
 }
@@ -533,6 +551,23 @@ func TestLinkedFolderSwappedUnderLoad(t *testing.T) {
 	k.metrics(swaps, 0)
 	if k.Status().Failure != nil {
 		t.Errorf("%+v", k.Status().Failure)
+	}
+}
+
+// The same in the midst of the first looks.
+func TestLinkedFolderSwitchedWhileItIsLoaded(t *testing.T) {
+	t.Parallel()
+	s := newShelf(versioned("0"))
+	switches := 0
+	s.opened = func(name string) {
+		if name == "scrape.rego" && switches < 6 {
+			switches++
+			s.put(versioned(fmt.Sprint(switches)))
+		}
+	}
+	d := mustCompile(t, s, authz.Options{}).Register(t.Context(), node())
+	if len(d.Reasons) != 1 || d.Reasons[0] != "6" {
+		t.Errorf("%q", d.Reasons)
 	}
 }
 

@@ -72,9 +72,10 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 // judgeSession ends the session if it is no longer allowed, and otherwise revokes
 // those of its routes that are not. It returns what was revoked.
 func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
-	if decision, digest := p.decideSession(ctx, s); !decision.Allow {
+	if event := p.decideSession(ctx, s); !event.Decision.Allow {
+		decision := event.Decision
 		p.logDenied("session", s, "", decision)
-		p.record("session", authz.Revoked, s, "", decision, digest)
+		p.record(event, authz.Revoked)
 		p.metrics.revocations.WithLabelValues("session").Inc()
 		p.end(s, denial(decision))
 		return nil
@@ -84,7 +85,8 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	kept := 0
 	for _, g := range p.routes.grantsOf(s) {
 		path := g.route.path
-		decision, digest := p.decideRegister(ctx, s, g.claim)
+		event := p.decideRegister(ctx, s, g.claim)
+		decision := event.Decision
 		answer := &tunnelv1.RouteAnswer{Path: path, Code: tunnelv1.RouteAnswer_DENIED, Reasons: decision.Reasons, DecisionId: decision.ID}
 		switch {
 		case decision.Allow && kept < p.routes.limitFor(decision.Limits):
@@ -100,7 +102,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 		revoked[held{s, path}] = true
 		answers = append(answers, answer)
 		p.logDenied("route", s, path, decision)
-		p.record("register", authz.Revoked, s, path, decision, digest)
+		p.record(event, authz.Revoked)
 		p.metrics.revocations.WithLabelValues("route").Inc()
 	}
 	s.revoke(answers)

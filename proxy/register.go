@@ -62,7 +62,8 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
-		decision, digest := t.decideRegister(ctx, s, claim)
+		event := t.decideRegister(ctx, s, claim)
+		decision := event.Decision
 		var err error
 		if decision.Allow {
 			err = t.routes.register(newGrant(s, claim, decision))
@@ -72,13 +73,14 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		}
 		// A policy that came meanwhile has either seen the grant or is seen here.
 		if decision.Revision == t.policy.Revision() {
-			return t.answer(s, claim.GetPath(), decision, digest, err)
+			return t.answer(s, event, err)
 		}
 	}
 }
 
 // answer tells the agent, the audit log and the log what became of an offer.
-func (t *tunnel) answer(s *session, path string, d authz.Decision, digest func() string, err error) *tunnelv1.RouteAnswer {
+func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.RouteAnswer {
+	path, d := event.Route, event.Decision
 	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: d.ID}
 	effect := authz.Registered
 	switch {
@@ -97,7 +99,7 @@ func (t *tunnel) answer(s *session, path string, d authz.Decision, digest func()
 		}
 		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
 	}
-	t.record("register", effect, s, path, d, digest)
+	t.record(event, effect)
 	return answer
 }
 
@@ -114,11 +116,14 @@ func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision
 }
 
 // record puts a decision about an agent into the audit log.
-func (p *Proxy) record(action string, effect authz.Effect, s *session, path string, d authz.Decision, digest func() string) {
-	p.audit.Record(authz.Event{
-		Time: time.Now(), Action: action, Effect: effect, Identity: s.peer.Identity.String(), Serial: s.peer.Serial(),
-		Route: path, RemoteIP: s.remoteIP, Decision: d, Digest: digest,
-	})
+func (p *Proxy) record(event authz.Event, effect authz.Effect) {
+	event.Effect = effect
+	p.audit.Record(event)
+}
+
+// event is a decision about an agent, made at a time that its input has too.
+func (s *session) event(action string, at time.Time) authz.Event {
+	return authz.Event{Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP}
 }
 
 // agentInput is the agent as the handshake proved it, and the name that it claims.
@@ -135,7 +140,8 @@ func agentInput(s *session) authz.AgentInput {
 
 // decideRegister asks the policy with what the handshake proved and, marked as
 // such in the input, what the agent claims.
-func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.Route) (authz.Decision, func() string) {
+func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.Route) authz.Event {
+	event := s.event("register", time.Now())
 	target := claim.GetTarget()
 	input := authz.RegisterInput{
 		Agent: s.input,
@@ -147,19 +153,22 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 		},
 		State: p.routes.state(claim.GetPath(), s.peer.Identity),
 		Proxy: p.self(),
-		Now:   time.Now(),
+		Now:   event.Time,
 	}
-	decision := p.policy.Register(context.WithoutCancel(ctx), input)
-	p.metrics.decided("register", decision)
-	return decision, input.Digest
+	event.Route, event.Digest = claim.GetPath(), input.Digest
+	event.Decision = p.policy.Register(context.WithoutCancel(ctx), input)
+	p.metrics.decided("register", event.Decision)
+	return event
 }
 
 // decideSession asks whether an identity may have a session at all.
-func (p *Proxy) decideSession(ctx context.Context, s *session) (authz.Decision, func() string) {
-	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: time.Now()}
-	decision := p.policy.Session(context.WithoutCancel(ctx), input)
-	p.metrics.decided("session", decision)
-	return decision, input.Digest
+func (p *Proxy) decideSession(ctx context.Context, s *session) authz.Event {
+	event := s.event("session", time.Now())
+	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: event.Time}
+	event.Digest = input.Digest
+	event.Decision = p.policy.Session(context.WithoutCancel(ctx), input)
+	p.metrics.decided("session", event.Decision)
+	return event
 }
 
 func (t *tunnel) withdraw(s *session, paths []string) {

@@ -87,13 +87,14 @@ func (t *tunnel) Control(stream controlStream) error {
 func (t *tunnel) admit(ctx context.Context, s *session) error {
 	admitted := false
 	for {
-		decision, digest := t.decideSession(ctx, s)
+		event := t.decideSession(ctx, s)
+		decision := event.Decision
 		if !decision.Allow {
 			if admitted {
 				t.sessions.remove(s)
 			}
 			t.logDenied("session", s, "", decision)
-			t.record("session", authz.Denied, s, "", decision, digest)
+			t.record(event, authz.Denied)
 			return denial(decision)
 		}
 		if !admitted {
@@ -104,7 +105,7 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 		}
 		// A policy that came meanwhile has either seen the session or is seen here.
 		if decision.Revision == t.policy.Revision() {
-			t.record("session", authz.Admitted, s, "", decision, digest)
+			t.record(event, authz.Admitted)
 			return nil
 		}
 	}

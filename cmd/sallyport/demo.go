@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -117,6 +118,7 @@ func (d *demo) steps(ctx context.Context) error {
 		{"A scrape over mutual TLS, as " + prometheusID, d.showScrape},
 		{"A registration that the policy refuses", d.showRefusal},
 		{"Who else gets nothing", d.showOutsiders},
+		{"The policy changes while everything runs", d.showChange},
 	} {
 		patience, cancel := context.WithTimeout(ctx, demoPatience)
 		err := d.screen.step(step.title, func() error { return step.do(patience) })
@@ -131,7 +133,7 @@ func (d *demo) steps(ctx context.Context) error {
 func (d *demo) showProxy(context.Context) error {
 	d.screen.ok("agents connect to      %s  (gRPC, mutual TLS 1.3)", d.proxy.agentsAddr)
 	d.screen.ok("Prometheus connects to https://%s", d.proxy.scrapeAddr)
-	d.screen.ok("policy                 %s", demoPolicy)
+	d.screen.ok("policy                 a copy of %s, in the folder %s", demoPolicy, policyName)
 	return nil
 }
 
@@ -233,6 +235,11 @@ func (d *demo) invite() {
 	d.screen.command(curl(d.teams[1].plan.name, url), "an agent's certificate: 404")
 	d.screen.command("curl --cacert ca.pem "+url, "no certificate: the handshake fails")
 	d.screen.command("prometheus --config.file=prometheus.yml --storage.tsdb.path=data --web.listen-address=127.0.0.1:9090", "a real Prometheus, if you have one")
+	tool, err := os.Executable()
+	if err != nil {
+		tool = "sallyport"
+	}
+	d.screen.command(tool+" policy eval "+policyName+" --explain --agent "+d.teams[1].plan.id()+" --path "+d.teams[1].plan.intrudes, "why the policy refuses; change it, and it is in force within 2 s")
 	d.screen.command("tail -f "+strings.Join(logFiles(d.teams), " "), "what the daemons say")
 	d.screen.say("\nCtrl-C stops everything and removes the folder.")
 }

@@ -36,6 +36,7 @@ type demoProxy struct {
 	agentsAddr string
 	scrapeAddr string
 	log        *os.File
+	policy     *authz.Keeper
 	audit      *authz.Audit
 	auditLog   *auditlog.Log
 }
@@ -55,8 +56,11 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	if d.audit, err = authz.NewAudit(d.auditLog, log, registry); err != nil {
 		return nil, err
 	}
-	compiled, err := load(ctx, demoPolicy, "")
-	if err != nil {
+	if err := f.copyPolicy(); err != nil {
+		return nil, fmt.Errorf("copying policy: %w", err)
+	}
+	place := authz.FolderPlace(os.DirFS(f.file(policyName)), f.file(policyName))
+	if d.policy, err = authz.NewKeeper(ctx, place, authz.Options{}, log, registry); err != nil {
 		return nil, err
 	}
 	var cfg proxy.Config
@@ -64,7 +68,7 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 		return nil, err
 	}
 	d.proxy, err = proxy.New(cfg, proxy.Parts{
-		Policy:   authz.NewEngine(compiled),
+		Policy:   d.policy.Engine(),
 		Audit:    d.audit,
 		Self:     policy.Self(d.source),
 		Log:      log,
@@ -99,6 +103,7 @@ func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
 func (d *demoProxy) helpers() []daemon.Helper {
 	return []daemon.Helper{
 		{Name: "the proxy's certificates", Run: d.source.Run},
+		{Name: "the proxy's policy", Run: d.policy.Run},
 		{Name: "the audit log", Run: func(ctx context.Context) error {
 			return errors.Join(d.audit.Run(ctx), d.auditLog.Close())
 		}},
@@ -107,6 +112,15 @@ func (d *demoProxy) helpers() []daemon.Helper {
 			return d.proxy.Run(ctx, d.agents, d.scrapes)
 		}},
 	}
+}
+
+// sessions are the IDs of those that there are.
+func (d *demoProxy) sessions() []string {
+	var ids []string
+	for _, session := range d.proxy.Sessions() {
+		ids = append(ids, session.ID)
+	}
+	return ids
 }
 
 func (d *demoProxy) url(path string) string { return "https://" + d.scrapeAddr + path }
