@@ -96,7 +96,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 		case decision.Allow:
 			answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{errFull.Error()}
 		}
-		if !p.routes.withdraw(s, path) {
+		if !p.routes.revoke(g) {
 			continue // the agent was faster
 		}
 		revoked[held{s, path}] = true

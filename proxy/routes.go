@@ -19,6 +19,8 @@ var (
 	errOwned = errors.New("another identity holds this route")
 	// errFull means that the session holds as many routes as it may.
 	errFull = errors.New("the session holds as many routes as it may")
+	// errStale means that another policy than the one that allowed it is in force.
+	errStale = errors.New("the policy has changed")
 	// errEnded means that the session ended while its route was decided.
 	errEnded = errors.New("the session has ended")
 )
@@ -127,11 +129,16 @@ func (t *table) limitFor(limits authz.Limits) int {
 }
 
 // register gives the grant's path to its session, unless another identity holds
-// it, the session is full, or it has ended meanwhile.
-func (t *table) register(g *grant) error {
+// it, the session is full, or it has ended meanwhile. It asks under its lock whether
+// the policy that allowed the grant is inForce, so that whoever judges by a later one
+// finds the grant.
+func (t *table) register(g *grant, inForce func() bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, path := g.session, g.claim.GetPath()
+	if !inForce() {
+		return errStale
+	}
 	if s.ended {
 		return errEnded
 	}
@@ -217,15 +224,29 @@ func (t *table) withdraw(s *session, path string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g, ok := s.routes[path]
-	if !ok {
-		return false
+	if ok {
+		t.withdrawLocked(g)
 	}
+	return ok
+}
+
+// revoke withdraws a grant, unless another has replaced it meanwhile.
+func (t *table) revoke(g *grant) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ok := g.session.routes[g.route.path] == g
+	if ok {
+		t.withdrawLocked(g)
+	}
+	return ok
+}
+
+func (t *table) withdrawLocked(g *grant) {
 	t.detachLocked(g)
 	if r := g.route; len(r.grants) == 0 {
-		delete(t.routes, path)
+		delete(t.routes, r.path)
 		t.countLocked(r.owner, -1, 0)
 	}
-	return true
 }
 
 // lose detaches all routes of a session that has ended. Those without another
