@@ -17,15 +17,13 @@ import (
 
 // followPolicy judges everything again whenever another policy is in force.
 func (p *Proxy) followPolicy(ctx context.Context) {
-	changed := p.policy.Changed()
+	defer p.settled.stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changed:
+		case <-p.settled.by():
 		}
-		// Asked for before judging, so that a change meanwhile is not missed.
-		changed = p.policy.Changed()
 		p.judgeAgain(ctx)
 	}
 }
@@ -41,6 +39,8 @@ type held struct {
 // they were denied may be allowed now.
 func (p *Proxy) judgeAgain(ctx context.Context) {
 	began := time.Now()
+	// Asked for before judging, so that a change meanwhile is not missed.
+	policy := p.policy.Changed()
 	var (
 		mu      sync.Mutex
 		revoked = make(map[held]bool)
@@ -58,6 +58,7 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 		})
 	}
 	_ = group.Wait()
+	p.settled.judged(policy)
 	scrapes := p.judgeFlights(ctx, revoked)
 	changed := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_PolicyChanged{PolicyChanged: &tunnelv1.PolicyChanged{}}}
 	for _, s := range sessions {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +95,64 @@ func newStaged(t *testing.T) (*tunnel, *turns, *session) {
 
 func claimOf(path string) *tunnelv1.Route {
 	return &tunnelv1.Route{Path: path, Labels: map[string]string{"seen": "public"}, Target: &tunnelv1.Target{Scheme: "http", Host: "h", Port: 1}}
+}
+
+// A scrape rests on nothing that an older policy said of its route: it waits while all
+// is judged again.
+func TestScrapeWhileJudging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, policy, s := newStaged(t)
+		p.registerOne(t.Context(), s, claimOf("/a"))
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { p.followPolicy(ctx) })
+		defer group.Wait()
+		defer stop()
+
+		release := make(chan struct{})
+		policy.register = func(authz.RegisterInput) authz.Decision {
+			<-release
+			return authz.Decision{Allow: true, Labels: map[string]string{"seen": "private"}, Limits: authz.Limits{MaxBodyBytes: 1}}
+		}
+		var seen []string
+		policy.scrape = func(in authz.ScrapeInput) authz.Decision {
+			seen = append(seen, in.Route.Labels["seen"])
+			return authz.Decision{Allow: true}
+		}
+		policy.replace()
+		fl := p.flights.enter(t.Context())
+		defer p.flights.leave(fl)
+		scrape := func(timeout time.Duration) (permit, *failure) {
+			return scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: timeout})
+		}
+		if _, failed := scrape(time.Second); failed == nil || failed.outcome != Busy {
+			t.Errorf("while nothing is judged: %v", failed)
+		}
+		time.AfterFunc(time.Second, func() { close(release) })
+		permit, failed := scrape(time.Minute)
+		if failed != nil || permit.found.grants[0].limits.MaxBodyBytes != 1 || fmt.Sprint(seen) != "[private]" {
+			t.Errorf("%v, decided by the labels %q", failed, seen)
+		}
+	})
+}
+
+// A scrape that is decided while the policy changes is decided again.
+func TestScrapeDecidedWhileJudging(t *testing.T) {
+	p, policy, s := newStaged(t)
+	p.registerOne(t.Context(), s, claimOf("/a"))
+	policy.register = func(authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: true, Labels: map[string]string{"seen": "private"}}
+	}
+	var once sync.Once
+	policy.scrape = func(in authz.ScrapeInput) authz.Decision {
+		once.Do(func() { policy.replace(); p.judgeAgain(t.Context()) })
+		return authz.Decision{Allow: in.Route.Labels["seen"] == "public"}
+	}
+	fl := p.flights.enter(t.Context())
+	defer p.flights.leave(fl)
+	if permit, failed := (scrapes{p.Proxy}).allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second}); failed == nil {
+		t.Errorf("allowed by the labels %v", permit.found.labels())
+	}
 }
 
 // What a policy allowed that was replaced meanwhile is never served.
