@@ -131,6 +131,8 @@ func (p *Proxy) judgeFlights(ctx context.Context, revoked map[held]bool) int {
 	for _, fl := range p.flights.decidedOnes() {
 		if fl.grant == nil || !revoked[held{fl.grant.session, fl.request.path}] {
 			route, ok := p.routes.lookup(fl.request.path)
+			// Another identity may have the path by now.
+			ok = ok && (fl.grant == nil || fl.grant.route.owner == route.owner)
 			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route).Allow {
 				continue
 			}

@@ -205,3 +205,25 @@ func TestNewClaimsWhileJudging(t *testing.T) {
 		t.Error("the new claims were taken away for the old ones")
 	}
 }
+
+// A scrape that goes on at one identity is not kept for what may be read of another,
+// which has the path by now.
+func TestFlightOfAnotherOwner(t *testing.T) {
+	p, policy, s := newStaged(t)
+	p.registerOne(t.Context(), s, claimOf("/a"))
+	fl := p.flights.enter(t.Context())
+	defer p.flights.leave(fl)
+	permit, failed := scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	p.flights.carry(fl, permit.found.grants[0])
+	p.withdraw(s, []string{"/a"})
+	other := &session{id: "o", peer: &authn.Peer{Identity: authn.AnonymousIdentity()}, routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
+	p.registerOne(t.Context(), other, claimOf("/a"))
+	policy.replace()
+	p.judgeAgain(t.Context())
+	if fl.ctx.Err() == nil {
+		t.Error("the scrape was judged by the other's route")
+	}
+}
