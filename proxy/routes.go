@@ -106,16 +106,25 @@ func (t *table) lookup(path string) (found, bool) {
 }
 
 // state is what a policy is told of path when id offers it. A route whose agent
-// is gone is held by nobody.
+// is gone is held by nobody. The route itself does not count: what was allowed as the
+// tenth of ten is so when it is judged again.
 func (t *table) state(path string, id authn.Identity) authz.RouteState {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	state := authz.RouteState{TotalRoutes: len(t.routes)}
-	if r, ok := t.routes[path]; ok && len(r.grants) > 0 {
-		state.Owner = r.owner.String()
-	}
 	if n, ok := t.owners[id]; ok {
 		state.AgentRoutes = n.served
+	}
+	r, ok := t.routes[path]
+	if !ok {
+		return state
+	}
+	state.TotalRoutes--
+	if len(r.grants) > 0 {
+		state.Owner = r.owner.String()
+		if r.owner == id {
+			state.AgentRoutes--
+		}
 	}
 	return state
 }

@@ -227,3 +227,24 @@ func TestFlightOfAnotherOwner(t *testing.T) {
 		t.Error("the scrape was judged by the other's route")
 	}
 }
+
+// A route does not count against itself: what a policy allowed by the number of routes
+// it still allows when the same is asked again.
+func TestJudgingByTheNumberOfRoutes(t *testing.T) {
+	p, policy, s := newStaged(t)
+	policy.register = func(in authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: in.State.AgentRoutes < 2 && in.State.TotalRoutes < 2}
+	}
+	var codes []tunnelv1.RouteAnswer_Code
+	for _, path := range []string{"/a", "/b", "/c", "/b"} {
+		codes = append(codes, p.registerOne(t.Context(), s, claimOf(path)).GetCode())
+	}
+	if fmt.Sprint(codes) != "[ACCEPTED ACCEPTED DENIED ACCEPTED]" {
+		t.Errorf("offered: %v", codes)
+	}
+	policy.replace()
+	p.judgeAgain(t.Context())
+	if n := len(p.routes.grantsOf(s)); n != 2 {
+		t.Errorf("%d of 2 routes are left", n)
+	}
+}
