@@ -52,6 +52,7 @@ type route struct {
 	endpoint *endpoint
 	state    routeState
 	told     bool      // the proxy has heard of it and may hold it
+	doubted  bool      // offered: taken away before its answer came
 	batch    *batch    // of the offer under way
 	again    time.Time // refused: when to offer it again
 	refusals int       // in a row
@@ -121,7 +122,7 @@ func (b *routeBook) want(endpoints map[string]*endpoint) {
 // offer puts a route in the line to be offered.
 func (b *routeBook) offer(path string, r *route) {
 	b.move(r, routePending)
-	r.batch = nil
+	r.batch, r.doubted = nil, false
 	b.pending = append(b.pending, path)
 }
 
@@ -210,10 +211,13 @@ func (b *routeBook) answered(answers []*tunnelv1.RouteAnswer, now time.Time) err
 		if r == nil || r.batch != batch {
 			continue // withdrawn or changed since
 		}
-		if answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+		switch {
+		case answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED && r.doubted:
+			b.offer(batch.paths[i], r)
+		case answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED:
 			b.accept(batch.paths[i], r)
 			accepted++
-		} else {
+		default:
 			b.refuse(batch.paths[i], r, answer, now)
 			if batch.stale {
 				r.again = now
@@ -236,7 +240,7 @@ func (b *routeBook) accept(path string, r *route) {
 // the operator unless it is old news.
 func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, now time.Time) {
 	b.move(r, routeRefused)
-	r.batch, r.told = nil, false
+	r.batch, r.told, r.doubted = nil, false, false
 	wait := min(offerAgainAfter<<min(r.refusals, 10), offerAgainMost)
 	r.refusals++
 	r.again = now.Add(wait + rand.N(wait/4))
@@ -253,11 +257,17 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 }
 
 // revoked takes in what the proxy took away. A path that it does not hold means
-// nothing; for one that is being offered, the answer is still to come.
+// nothing. For one that is being offered, the answer is still to come: where that
+// accepts the route, either may be the older one, and the route is offered again.
 func (b *routeBook) revoked(answers []*tunnelv1.RouteAnswer, now time.Time) {
 	for _, answer := range answers {
-		if r := b.routes[answer.GetPath()]; r != nil && r.state == routeAccepted {
+		r := b.routes[answer.GetPath()]
+		switch {
+		case r == nil:
+		case r.state == routeAccepted:
 			b.refuse(r.endpoint.target.Path, r, answer, now)
+		case r.state == routeOffered:
+			r.doubted = true
 		}
 	}
 	b.findDue()

@@ -35,3 +35,27 @@ func TestChangedRouteIsWithdrawn(t *testing.T) {
 		t.Errorf("withdrawn: %q", paths)
 	}
 }
+
+// A route that is taken away after it was accepted, but before the agent has heard
+// of that, is offered again: the acceptance that comes then is older.
+func TestRevokedBeforeAccepted(t *testing.T) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, newTransport(1), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	b := newRouteBook(slog.New(slog.DiscardHandler), m)
+	b.want(map[string]*endpoint{"/a": e})
+	b.next(now)
+	b.revoked([]*tunnelv1.RouteAnswer{{Path: "/a", Code: tunnelv1.RouteAnswer_DENIED}}, now)
+	if err := b.answered([]*tunnelv1.RouteAnswer{{Path: "/a", Code: tunnelv1.RouteAnswer_ACCEPTED}}, now); err != nil {
+		t.Fatal(err)
+	}
+	if routes := b.next(now).GetRegister().GetRoutes(); len(routes) != 1 || routes[0].GetPath() != "/a" {
+		t.Errorf("offered: %v", routes)
+	}
+}

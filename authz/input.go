@@ -80,8 +80,8 @@ type TargetClaim struct {
 // RouteState is what the proxy knows when the route is offered.
 type RouteState struct {
 	Owner       string // the identity that holds the route, empty if none does
-	AgentRoutes int    // routes that the agent's identity holds
-	TotalRoutes int    // routes that the proxy holds
+	AgentRoutes int    // other routes that the agent's identity holds
+	TotalRoutes int    // other routes that the proxy holds
 }
 
 // ScraperInput is who scrapes, or asks the admin listener.

@@ -17,15 +17,13 @@ import (
 
 // followPolicy judges everything again whenever another policy is in force.
 func (p *Proxy) followPolicy(ctx context.Context) {
-	changed := p.policy.Changed()
+	defer p.settled.stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changed:
+		case <-p.settled.by():
 		}
-		// Asked for before judging, so that a change meanwhile is not missed.
-		changed = p.policy.Changed()
 		p.judgeAgain(ctx)
 	}
 }
@@ -41,6 +39,8 @@ type held struct {
 // they were denied may be allowed now.
 func (p *Proxy) judgeAgain(ctx context.Context) {
 	began := time.Now()
+	// Asked for before judging, so that a change meanwhile is not missed.
+	policy := p.policy.Changed()
 	var (
 		mu      sync.Mutex
 		revoked = make(map[held]bool)
@@ -58,6 +58,7 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 		})
 	}
 	_ = group.Wait()
+	p.settled.judged(policy)
 	scrapes := p.judgeFlights(ctx, revoked)
 	changed := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_PolicyChanged{PolicyChanged: &tunnelv1.PolicyChanged{}}}
 	for _, s := range sessions {
@@ -96,7 +97,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 		case decision.Allow:
 			answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{p.routes.full(decision.Limits).Error()}
 		}
-		if !p.routes.withdraw(s, path) {
+		if !p.routes.revoke(g) {
 			continue // the agent was faster
 		}
 		revoked[held{s, path}] = true
@@ -130,6 +131,8 @@ func (p *Proxy) judgeFlights(ctx context.Context, revoked map[held]bool) int {
 	for _, fl := range p.flights.decidedOnes() {
 		if fl.grant == nil || !revoked[held{fl.grant.session, fl.request.path}] {
 			route, ok := p.routes.lookup(fl.request.path)
+			// Another identity may have the path by now.
+			ok = ok && (fl.grant == nil || fl.grant.route.owner == route.owner)
 			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route).Allow {
 				continue
 			}

@@ -105,6 +105,12 @@ reasons contains "secret is out of bounds" if not allow`, ""))
 	if answer := <-flying; answer.Status != 200 || answer.Err != nil {
 		t.Errorf("after widening: %d %v", answer.Status, answer.Err)
 	}
+	testenv.Eventually(t, func() error {
+		if n := w.Proxy.Metric("sallyport_proxy_scrapes_total", "outcome", "ok"); n < 101 {
+			return fmt.Errorf("%v scrapes went well", n)
+		}
+		return nil
+	})
 	if scrapes, failures := stop(); len(failures) > 0 || scrapes < 100 {
 		t.Errorf("%d of %d other scrapes failed: %.10q", len(failures), scrapes, failures)
 	}

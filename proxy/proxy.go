@@ -57,6 +57,7 @@ type Proxy struct {
 	sessions *sessions
 	routes   *table
 	flights  *flights
+	settled  *settled
 	metrics  *metrics
 }
 
@@ -70,6 +71,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),
+		settled:  newSettled(parts.Policy.Changed()),
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {

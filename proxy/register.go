@@ -66,13 +66,13 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		decision := event.Decision
 		var err error
 		if decision.Allow {
-			err = t.routes.register(newGrant(s, claim, decision))
+			err = t.routes.register(newGrant(s, claim, decision), func() bool { return decision.Revision == t.policy.Revision() })
 		} else {
 			// An offer of what the session holds may claim something else now.
 			t.routes.withdraw(s, claim.GetPath())
 		}
 		// A policy that came meanwhile has either seen the grant or is seen here.
-		if decision.Revision == t.policy.Revision() {
+		if !errors.Is(err, errStale) && decision.Revision == t.policy.Revision() {
 			return t.answer(s, event, err)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 var (
 	// errOwned means that another identity holds the route.
 	errOwned = errors.New("another identity holds this route")
+	// errStale means that another policy than the one that allowed it is in force.
+	errStale = errors.New("the policy has changed")
 	// errEnded means that the session ended while its route was decided.
 	errEnded = errors.New("the session has ended")
 )
@@ -103,16 +105,25 @@ func (t *table) lookup(path string) (found, bool) {
 }
 
 // state is what a policy is told of path when id offers it. A route whose agent
-// is gone is held by nobody.
+// is gone is held by nobody. The route itself does not count: what was allowed as the
+// tenth of ten is so when it is judged again.
 func (t *table) state(path string, id authn.Identity) authz.RouteState {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	state := authz.RouteState{TotalRoutes: len(t.routes)}
-	if r, ok := t.routes[path]; ok && len(r.grants) > 0 {
-		state.Owner = r.owner.String()
-	}
 	if n, ok := t.owners[id]; ok {
 		state.AgentRoutes = n.served
+	}
+	r, ok := t.routes[path]
+	if !ok {
+		return state
+	}
+	state.TotalRoutes--
+	if len(r.grants) > 0 {
+		state.Owner = r.owner.String()
+		if r.owner == id {
+			state.AgentRoutes--
+		}
 	}
 	return state
 }
@@ -135,11 +146,16 @@ func (t *table) full(limits authz.Limits) error {
 }
 
 // register gives the grant's path to its session, unless another identity holds
-// it, the session is full, or it has ended meanwhile.
-func (t *table) register(g *grant) error {
+// it, the session is full, or it has ended meanwhile. It asks under its lock whether
+// the policy that allowed the grant is inForce, so that whoever judges by a later one
+// finds the grant.
+func (t *table) register(g *grant, inForce func() bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, path := g.session, g.claim.GetPath()
+	if !inForce() {
+		return errStale
+	}
 	if s.ended {
 		return errEnded
 	}
@@ -225,15 +241,29 @@ func (t *table) withdraw(s *session, path string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g, ok := s.routes[path]
-	if !ok {
-		return false
+	if ok {
+		t.withdrawLocked(g)
 	}
+	return ok
+}
+
+// revoke withdraws a grant, unless another has replaced it meanwhile.
+func (t *table) revoke(g *grant) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ok := g.session.routes[g.route.path] == g
+	if ok {
+		t.withdrawLocked(g)
+	}
+	return ok
+}
+
+func (t *table) withdrawLocked(g *grant) {
 	t.detachLocked(g)
 	if r := g.route; len(r.grants) == 0 {
-		delete(t.routes, path)
+		delete(t.routes, r.path)
 		t.countLocked(r.owner, -1, 0)
 	}
-	return true
 }
 
 // lose detaches all routes of a session that has ended. Those without another

@@ -62,6 +62,7 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 
 // permit is what a scrape was allowed.
 type permit struct {
+	began  time.Time
 	found  found
 	limits authz.Limits // of the scraper
 	// place counts the route's scrapes in flight when this one came, itself included.
@@ -69,9 +70,15 @@ type permit struct {
 }
 
 // allowed finds the route of a scrape that the policy in force allows, and what
-// it obliges the scrape to.
+// it obliges the scrape to. Right after a change it waits until the routes have been
+// judged: their labels and limits would be the old policy's.
 func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q request) (permit, *failure) {
+	began := time.Now()
 	for {
+		policy, failed := s.settle(fl, began, q)
+		if failed != nil {
+			return permit{}, failed
+		}
 		route, ok := s.routes.lookup(q.path)
 		decision := s.decide(fl.ctx, scraper, remoteIP, q, route)
 		if !decision.Allow || !ok {
@@ -80,8 +87,8 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
 			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
 		}
-		if decision.Revision == s.policy.Revision() {
-			return permit{found: route, limits: decision.Limits}, nil
+		if policy == s.policy.Changed() {
+			return permit{began: began, found: route, limits: decision.Limits}, nil
 		}
 	}
 }
@@ -141,7 +148,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 // A lane that turns out to have ended before the scrape began is replaced, a few
 // times at most.
 func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (Outcome, error) {
-	began, route := time.Now(), p.found
+	route := p.found
 	for range maxAttempts {
 		g := pick(route.grants)
 		if g == nil {
@@ -152,7 +159,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
 			return s.fail(w, r, f), f
 		}
-		outcome, err := s.carry(fl, w, r, q, g, t, began)
+		outcome, err := s.carry(fl, w, r, q, g, t, p.began)
 		if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
 			return outcome, err
 		}
@@ -214,6 +221,28 @@ func waitFailure(err error) *failure {
 		return &failure{outcome: Busy, text: "no lane of the route's session came free", cause: err}
 	default:
 		return &failure{outcome: Cancelled, text: "the scraper hung up", cause: err}
+	}
+}
+
+// settle returns the policy in force once all has been judged by it.
+func (s scrapes) settle(fl *flight, began time.Time, q request) (<-chan struct{}, *failure) {
+	if policy := s.settled.by(); policy == s.policy.Changed() {
+		return policy, nil
+	}
+	total, _ := budget(q.timeout)
+	ctx, cancel := context.WithDeadlineCause(fl.ctx, began.Add(total), errDeadline)
+	defer cancel()
+	policy, ok := s.settled.wait(ctx, s.policy.Changed)
+	if ok {
+		return policy, nil
+	}
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return nil, &failure{outcome: Draining, text: "the proxy is stopping"}
+	case errors.Is(cause, errDeadline):
+		return nil, &failure{outcome: Busy, text: "the policy has changed, and not all is judged by it yet", cause: cause}
+	default:
+		return nil, waitFailure(cause)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/proxy"
 	"github.com/seed-951114d4/sallyport/testenv"
 )
@@ -256,6 +257,9 @@ func TestSessionLimits(t *testing.T) {
 	refused(w.StartAgent("team-a/node", testenv.AgentConfig{}, testenv.Route(path, testenv.Metrics(t).URL)), "as many as one identity may have")
 	w.Agent("team-b/node", testenv.Route("/team-b/node/x", testenv.Metrics(t).URL))
 	refused(w.StartAgent("team-c/node", testenv.AgentConfig{}, testenv.Route("/team-c/node/x", testenv.Metrics(t).URL)), "as many as it takes")
+	if n := len(w.Audit.Events("session", authz.Refused)); n < 2 {
+		t.Errorf("%d refusals are on record", n)
+	}
 }
 
 // More scrapes than lanes: they wait for one in order, and all are served.

@@ -99,6 +99,7 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 		}
 		if !admitted {
 			if err := t.sessions.admit(s); err != nil {
+				t.record(event, authz.Refused)
 				return err
 			}
 			admitted = true

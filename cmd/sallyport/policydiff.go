@@ -251,7 +251,8 @@ func (d *comparison) registration(r proxy.RouteInfo) authz.RegisterInput {
 		Route: authz.RouteClaim{
 			Path: r.Path, Segments: tunnelv1.Segments(r.Path), Labels: r.Claimed, Target: authz.TargetClaim(*r.Target),
 		},
-		State: authz.RouteState{Owner: r.Owner, AgentRoutes: d.owned[r.Owner], TotalRoutes: d.total},
+		// The route itself does not count.
+		State: authz.RouteState{Owner: r.Owner, AgentRoutes: d.owned[r.Owner] - 1, TotalRoutes: d.total - 1},
 		Proxy: d.proxy,
 		Now:   d.now,
 	}
