@@ -52,9 +52,9 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 	}
 }
 
-// prometheus scrapes over connections that it keeps. Its certificate is what it has
+// scraper scrapes over connections that it keeps. Its certificate is what it has
 // at the moment of a handshake.
-type prometheus struct {
+type scraper struct {
 	client     *http.Client
 	failed     failures
 	mu         sync.Mutex
@@ -62,13 +62,13 @@ type prometheus struct {
 	handshakes int
 }
 
-func (p *prometheus) renew(leaf *pki.Leaf) {
+func (p *scraper) renew(leaf *pki.Leaf) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leaf = leaf
 }
 
-func (p *prometheus) pair(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+func (p *scraper) pair(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handshakes++
@@ -76,13 +76,13 @@ func (p *prometheus) pair(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 	return &pair, nil
 }
 
-func (p *prometheus) connections() int {
+func (p *scraper) connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.handshakes
 }
 
-func (p *prometheus) get() (string, error) {
+func (p *scraper) get() (string, error) {
 	response, err := p.client.Get("https://localhost")
 	if err != nil {
 		return "", err
@@ -93,10 +93,10 @@ func (p *prometheus) get() (string, error) {
 }
 
 // startHTTPS serves as a proxy should: it ends a connection whose peer has lapsed.
-func startHTTPS(t *testing.T, source authn.Source, ca *pki.CA, leaf *pki.Leaf) *prometheus {
+func startHTTPS(t *testing.T, source authn.Source, ca *pki.CA, leaf *pki.Leaf) *scraper {
 	t.Helper()
 	inner := newPipes()
-	p := &prometheus{failed: newFailures(), leaf: leaf}
+	p := &scraper{failed: newFailures(), leaf: leaf}
 	listener := authn.ListenHTTPS(inner, source, authn.ListenConfig{Auth: authn.OptionalClient, Failed: p.failed.hear})
 	server := &http.Server{
 		ConnContext: authn.ConnContext,
@@ -127,7 +127,7 @@ func startHTTPS(t *testing.T, source authn.Source, ca *pki.CA, leaf *pki.Leaf) *
 	return p
 }
 
-func (p *prometheus) expect(t *testing.T, what string, connections int) {
+func (p *scraper) expect(t *testing.T, what string, connections int) {
 	t.Helper()
 	if body, err := p.get(); err != nil || body != nodeID {
 		t.Errorf("%s: %q, %v", what, body, err)
