@@ -1,12 +1,10 @@
 package authn
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -17,6 +15,8 @@ import (
 // update puts an answer of the Workload API in force, or tells why not: then what
 // there was stays.
 func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
+	w.renewing.Lock()
+	defer w.renewing.Unlock()
 	current := w.held()
 	svid, err := w.choose(answer.SVIDs, current)
 	if err != nil {
@@ -36,7 +36,7 @@ func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
 		w.log.Info("Workload API gave an update", "id", material.Identity.String(), "not_after", material.NotAfter(), "new_svid", newPair)
 		return
 	}
-	w.fault(nil)
+	w.good()
 	if recovered {
 		w.log.Info("Workload API is back", "id", material.Identity.String(), "not_after", material.NotAfter())
 	}
@@ -73,9 +73,10 @@ func (w *WorkloadAPI) choose(svids []*x509svid.SVID, current *Material) (*x509sv
 
 func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, current *Material) (*Material, error) {
 	domain := svid.ID.TrustDomain()
-	a := &anchors{
+	a := &Anchors{
 		domain: domain, foreign: make(map[spiffeid.TrustDomain]bundle),
 		accepted: acceptedDomains(w.cfg.TrustDomains, domain), allowDemo: w.cfg.AllowDemoCA,
+		tokens: w.tokens.get(),
 	}
 	for _, b := range bundles.Bundles() {
 		found := bundle{certs: b.X509Authorities(), source: sourceSPIFFE}
@@ -88,13 +89,13 @@ func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, cur
 	if len(a.own.certs) == 0 {
 		return nil, errors.New("no anchors of its trust domain")
 	}
-	pair := pairOf(svid)
-	// The same SVID comes again whenever a bundle changes. It stays the same value,
-	// so that whoever compares sees that only anchors changed.
-	if current != nil && slices.EqualFunc(current.Certificate.Certificate, pair.Certificate, bytes.Equal) {
-		pair = current.Certificate
+	// The same SVID comes again whenever a bundle changes.
+	material, err := newMaterial(keep(current.certificate(), pairOf(svid)), w.role, a, current)
+	if err != nil {
+		return nil, err
 	}
-	return newMaterial(pair, w.role, a, time.Now())
+	material.requirePQ = w.cfg.RequirePQ
+	return material, nil
 }
 
 func pairOf(svid *x509svid.SVID) *tls.Certificate {
