@@ -15,21 +15,6 @@ import (
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
-// followPolicy judges everything again whenever another policy is in force.
-func (p *Proxy) followPolicy(ctx context.Context) {
-	changed := p.policy.Changed()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		}
-		// Asked for before judging, so that a change meanwhile is not missed.
-		changed = p.policy.Changed()
-		p.judgeAgain(ctx)
-	}
-}
-
 // held names a route as one session holds it.
 type held struct {
 	session *session

@@ -24,7 +24,7 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
 		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
-			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.peer.Identity.String(), "route", r.GetPath())
+			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
@@ -58,7 +58,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		if len(path) > tunnelv1.MaxPath {
 			path = path[:tunnelv1.MaxPath]
 		}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
@@ -88,21 +88,21 @@ func (t *tunnel) answer(s *session, path string, d authz.Decision, digest func()
 		t.logDenied("registration", s, path, d)
 	case err == nil:
 		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
-		t.log.Info("route registered", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+		t.log.Info("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
 	default:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
 		effect = authz.Refused
 		if errors.Is(err, errOwned) {
 			answer.Code = tunnelv1.RouteAnswer_OWNED
 		}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 	}
 	t.record("register", effect, s, path, d, digest)
 	return answer
 }
 
 func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision) {
-	log := p.log.With("session", s.id, "agent", s.peer.Identity.String(), "decision", d.ID)
+	log := p.log.With("session", s.id, "agent", s.identity.String(), "decision", d.ID)
 	if path != "" {
 		log = log.With("route", path)
 	}
@@ -116,20 +116,22 @@ func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision
 // record puts a decision about an agent into the audit log.
 func (p *Proxy) record(action string, effect authz.Effect, s *session, path string, d authz.Decision, digest func() string) {
 	p.audit.Record(authz.Event{
-		Time: time.Now(), Action: action, Effect: effect, Identity: s.peer.Identity.String(), Serial: s.peer.Serial(),
+		Time: time.Now(), Action: action, Effect: effect, Identity: s.identity.String(), Serial: s.input.Serial,
 		Route: path, RemoteIP: s.remoteIP, Decision: d, Digest: digest,
+		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(),
 	})
 }
 
-// agentInput is the agent as the handshake proved it, and the name that it claims.
-func agentInput(s *session) authz.AgentInput {
-	agent := authz.AgentOf(s.peer.Identity)
+// provedInput is the agent as the handshake proved it, and the name that it claims;
+// until when is the standing's to say.
+func provedInput(s *session) authz.AgentInput {
+	peer := s.peer()
+	agent := authz.AgentOf(s.identity)
 	agent.Name = s.agent
-	agent.Serial = s.peer.Serial()
-	agent.SPKISHA256 = s.peer.SPKISHA256()
-	agent.NotAfter = s.peer.NotAfter
+	agent.Serial = peer.Serial()
+	agent.SPKISHA256 = peer.SPKISHA256()
 	agent.RemoteIP = s.remoteIP
-	agent.Source = s.peer.Source
+	agent.Source = peer.Source
 	return agent
 }
 
@@ -138,14 +140,14 @@ func agentInput(s *session) authz.AgentInput {
 func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.Route) (authz.Decision, func() string) {
 	target := claim.GetTarget()
 	input := authz.RegisterInput{
-		Agent: s.input,
+		Agent: s.agentInput(),
 		Route: authz.RouteClaim{
 			Path: claim.GetPath(), Segments: tunnelv1.Segments(claim.GetPath()), Labels: claim.GetLabels(),
 			Target: authz.TargetClaim{
 				Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
 			},
 		},
-		State: p.routes.state(claim.GetPath(), s.peer.Identity),
+		State: p.routes.state(claim.GetPath(), s.identity),
 		Proxy: p.self(),
 		Now:   time.Now(),
 	}
@@ -156,7 +158,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 
 // decideSession asks whether an identity may have a session at all.
 func (p *Proxy) decideSession(ctx context.Context, s *session) (authz.Decision, func() string) {
-	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: time.Now()}
+	input := authz.SessionInput{Agent: s.agentInput(), Proxy: p.self(), Now: time.Now()}
 	decision := p.policy.Session(context.WithoutCancel(ctx), input)
 	p.metrics.decided("session", decision)
 	return decision, input.Digest
@@ -165,7 +167,7 @@ func (p *Proxy) decideSession(ctx context.Context, s *session) (authz.Decision, 
 func (t *tunnel) withdraw(s *session, paths []string) {
 	for _, path := range paths {
 		if t.routes.withdraw(s, path) {
-			t.log.Info("route withdrawn", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+			t.log.Info("route withdrawn", "session", s.id, "agent", s.identity.String(), "route", path)
 		}
 	}
 }

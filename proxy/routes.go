@@ -139,7 +139,7 @@ func (t *table) register(g *grant) error {
 	if !held && len(s.routes) >= t.limitFor(g.limits) {
 		return errFull
 	}
-	r, err := t.claimLocked(path, s.peer.Identity)
+	r, err := t.claimLocked(path, s.identity)
 	if err != nil {
 		return err
 	}

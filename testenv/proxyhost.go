@@ -85,16 +85,20 @@ func (p *Proxy) Start() {
 		p.cfg.Proxy(&cfg)
 	}
 	p.Registry = prometheus.NewRegistry()
-	var err error
-	p.proxy, err = proxy.New(cfg, proxy.Parts{
-		Policy: p.engine, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
-		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 	p.tunnel, p.scrape = listen(tb, p.TunnelAddr), listen(tb, p.ScrapeAddr)
 	p.TunnelAddr, p.ScrapeAddr = p.tunnel.Addr().String(), p.scrape.Addr().String()
+	cfg.ScrapeAddr = p.ScrapeAddr
+	parts := proxy.Parts{
+		Policy: p.engine, Trust: p.source, ScrapeTrust: p.source, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
+		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
+	}
+	if cfg.ClientAuth == proxy.ClientAuthOptional {
+		parts.Tokens = authn.NewTokens(p.source, cfg.URL())
+	}
+	var err error
+	if p.proxy, err = proxy.New(cfg, parts); err != nil {
+		tb.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done = cancel, make(chan error, 1)
 	tunnel := authn.ListenTunnel(p.tunnel, p.source, authn.ListenConfig{Failed: p.failed})

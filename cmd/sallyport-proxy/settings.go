@@ -43,6 +43,8 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	faults.Add(daemon.CheckListenAddr("SALLYPORT_TUNNEL_ADDR", s.Proxy.TunnelAddr))
 	faults.Add(daemon.CheckListenAddr("SALLYPORT_SCRAPE_ADDR", s.Proxy.ScrapeAddr))
 	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
+	// Bearer tokens are judged by keys that nobody else needs.
+	s.Own.JWTBundles = s.Proxy.ClientAuth == proxy.ClientAuthOptional
 	service.own, service.scrape = s.sources(log, faults)
 	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)
 	service.auditLog = s.Audit.Log()
@@ -54,12 +56,15 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 		faults.Add(err)
 	}
 	service.proxy, err = proxy.New(s.Proxy, proxy.Parts{
-		Policy:   service.engine(),
-		Audit:    service.audit,
-		Self:     policy.Self(service.own),
-		Log:      log,
-		Metrics:  service.registry,
-		Software: release.Version(),
+		Policy:      service.engine(),
+		Audit:       service.audit,
+		Trust:       service.own,
+		ScrapeTrust: service.scrapeSource(),
+		Tokens:      service.tokens(),
+		Self:        policy.Self(service.own),
+		Log:         log,
+		Metrics:     service.registry,
+		Software:    release.Version(),
 	})
 	faults.Add(err)
 	return service
