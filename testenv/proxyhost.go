@@ -43,9 +43,16 @@ func newProxy(w *World, cfg Config) *Proxy {
 		leaf := w.Leaf(pki.Request{
 			Role: pki.Proxy, SPIFFEID: ID("proxy"), DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
 		})
-		files := w.Files(leaf, w.CA)
-		files.TrustDomains, files.FederatedCAFiles = cfg.TrustDomains, cfg.Federated
-		p.source = w.Keep(files, authn.Server)
+		own := w.Files(leaf, w.CA)
+		own.TrustDomains, own.FederatedCAFiles, own.CRLFiles = cfg.TrustDomains, cfg.Federated, cfg.CRLs
+		if cfg.WorkloadAPI {
+			w.Trust = newTrust(w, leaf)
+			own = w.Trust.config(cfg.TrustDomains)
+		}
+		p.source = w.Keep(own, authn.Server)
+		if cfg.WorkloadAPI {
+			Eventually(w.TB, func() error { _, err := p.source.Material(); return err })
+		}
 	}
 	w.TB.Cleanup(p.Stop)
 	return p
