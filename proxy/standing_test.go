@@ -86,8 +86,7 @@ func notAfter(end time.Time) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.NotAfter = end }
 }
 
-// renewed is the authority's certificate once more, for the same key.
-func renewed(t *testing.T, ca *pki.CA, end time.Time) []byte {
+func keyOf(t *testing.T, ca *pki.CA) *ecdsa.PrivateKey {
 	t.Helper()
 	text, err := ca.KeyPEM()
 	if err != nil {
@@ -98,9 +97,16 @@ func renewed(t *testing.T, ca *pki.CA, end time.Time) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return key.(*ecdsa.PrivateKey)
+}
+
+// renewed is the authority's certificate once more, for the same key.
+func renewed(t *testing.T, ca *pki.CA, end time.Time) []byte {
+	t.Helper()
+	key := keyOf(t, ca)
 	template := *ca.Certificate()
 	template.NotAfter, template.SerialNumber = end, big.NewInt(4711)
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.(*ecdsa.PrivateKey).PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
