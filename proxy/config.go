@@ -67,7 +67,7 @@ func (c Config) Validate() error {
 	}
 	if c.ScrapeURL != "" {
 		if err := checkScrapeURL(c.ScrapeURL); err != nil {
-			fault("SCRAPE_URL", "%.255q: %w", c.ScrapeURL, err)
+			fault("SCRAPE_URL", "%w", err) // it may hold a password
 		}
 	}
 	for _, limit := range []struct {

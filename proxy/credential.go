@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (s scrapes) identify(ctx context.Context, token string) (credential, error)
 		return credential{identity: peer.Identity, notAfter: peer.NotAfter, fading: left < min(life/3, s.cfg.MaxScrapeTimeout)}, nil
 	}
 	if err := authn.Lapsed(ctx); err != nil {
-		return credential{}, errors.Join(errLapsed, err)
+		return credential{}, fmt.Errorf("%w: %w", errLapsed, err)
 	}
 	switch {
 	case s.cfg.ClientAuth == ClientAuthNone:
@@ -73,8 +74,7 @@ func (s scrapes) turnAway(w http.ResponseWriter, r *http.Request, err error) Out
 	if errors.Is(err, errLapsed) {
 		// Who uses a connection again tries once more over a new one, with the
 		// certificate it has by then: this is not the end of its scrape.
-		s.metrics.connectionsEnded.WithLabelValues(string(authn.ReasonOf(err))).Inc()
-		s.log.Info("connection of a scraper ended", "remote", r.RemoteAddr, "reason", err.Error())
+		s.noticeLapse(r, err)
 		panic(http.ErrAbortHandler)
 	}
 	text := "a client certificate is needed"
@@ -88,6 +88,17 @@ func (s scrapes) turnAway(w http.ResponseWriter, r *http.Request, err error) Out
 		s.noticeToken(r, err)
 	}
 	return s.fail(w, r, &failure{outcome: Unauthenticated, text: text, cause: err})
+}
+
+// noticeLapse tells of a connection that ends with its scraper's credential.
+func (s scrapes) noticeLapse(r *http.Request, err error) {
+	reason := authn.Expired // in the middle of a scrape
+	var lapsed *authn.Error
+	if errors.As(err, &lapsed) {
+		reason = lapsed.Reason
+	}
+	s.metrics.connectionsEnded.WithLabelValues(string(reason)).Inc()
+	s.log.Info("connection of a scraper ended", "remote", r.RemoteAddr, "reason", string(reason), "error", err)
 }
 
 // noticeToken logs why a token is refused, but not each time: strangers send them.

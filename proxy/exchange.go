@@ -56,7 +56,7 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 		return err
 	case e.headSent:
 		e.outcome = Truncated
-		if errors.Is(err, errHungUp) {
+		if errors.Is(err, errHungUp) || errors.Is(err, errLapsed) {
 			e.outcome = Cancelled
 		}
 		return err

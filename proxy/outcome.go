@@ -85,6 +85,9 @@ func (f *failure) Error() string {
 	return f.text
 }
 
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.cause }
+
 // write answers with one line of text. A scraper that is refused gets the very
 // bytes of a scraper that asks for what does not exist.
 func (f *failure) write(w http.ResponseWriter) {

@@ -14,7 +14,7 @@ func (m *metrics) identities() {
 	}, []string{"reason"})
 	m.connectionsEnded = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_proxy_scraper_connections_ended_total",
-		Help: "Connections of scrapers that ended because their certificate is no longer good, by reason; the scraper comes again.",
+		Help: "Connections of scrapers that ended because their credential is no longer good, by reason; the scraper comes again.",
 	}, []string{"reason"})
 	m.tokensRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_proxy_tokens_refused_total", Help: "Bearer tokens of scrapers that were refused, by reason.",

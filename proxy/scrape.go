@@ -63,6 +63,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 	permit.place = route.flying.Add(1)
 	defer route.flying.Add(-1)
 	outcome, err := s.relay(fl, w, r, q, permit)
+	if errors.Is(err, errLapsed) {
+		s.noticeLapse(r, err)
+	}
 	s.notice(route, outcome, err)
 	return outcome
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ func (p *Proxy) judgePeers() {
 func (p *Proxy) judgeScrapers() {
 	for _, fl := range p.flights.everyOne() {
 		if _, err := (scrapes{p}).identify(fl.ctx, fl.token); err != nil {
-			fl.cancel(errLapsed)
+			fl.cancel(fmt.Errorf("%w: %w", errLapsed, err))
 			p.metrics.revocations.WithLabelValues("scrape").Inc()
 		}
 	}
