@@ -41,7 +41,10 @@ type Event struct {
 	Serial   string
 	Route    string
 	RemoteIP string
-	Decision Decision
+	// TLSGroup and TLSSuite are the key exchange and the cipher suite of an agent's
+	// connection.
+	TLSGroup, TLSSuite string
+	Decision           Decision
 	// Digest of the input that was decided on; nil if there is none. It is called at
 	// most once, later and by another goroutine.
 	Digest func() string

@@ -30,6 +30,8 @@ type auditLine struct {
 	Revision    string   `json:"revision"`
 	InputSHA256 string   `json:"input_sha256"`
 	DecisionID  string   `json:"decision_id"`
+	TLSGroup    string   `json:"tls_group,omitempty"`
+	TLSSuite    string   `json:"tls_suite,omitempty"`
 	Count       int      `json:"count,omitempty"`
 	Various     bool     `json:"various,omitempty"`
 }
@@ -55,6 +57,8 @@ func (f folded) line() auditLine {
 		Fault:      faultWord(e.Decision.Fault),
 		Revision:   harmless(e.Decision.Revision, maxAuditShort),
 		DecisionID: harmless(e.Decision.ID, maxAuditShort),
+		TLSGroup:   harmless(e.TLSGroup, maxAuditShort),
+		TLSSuite:   harmless(e.TLSSuite, maxAuditShort),
 		Count:      f.count,
 		Various:    f.various,
 	}

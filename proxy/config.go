@@ -15,7 +15,8 @@ type ClientAuth string
 const (
 	// ClientAuthRequire ends the handshake of a scraper without a certificate.
 	ClientAuthRequire ClientAuth = "require"
-	// ClientAuthOptional lets the handshake pass and answers 401.
+	// ClientAuthOptional lets the handshake pass without one. A JWT-SVID as bearer
+	// token then stands in; with neither the answer is 401.
 	ClientAuthOptional ClientAuth = "optional"
 	// ClientAuthNone asks for no certificate: every scraper is anonymous, and
 	// what an anonymous scraper may read is the policy's to say.
@@ -40,7 +41,8 @@ func (a ClientAuth) TLS() authn.ClientAuth {
 type Config struct {
 	TunnelAddr string     `env:"TUNNEL_ADDR" envDefault:":50051" help:"agents connect here: gRPC over mutual TLS 1.3"`
 	ScrapeAddr string     `env:"SCRAPE_ADDR" envDefault:":8443" help:"Prometheus connects here: HTTPS"`
-	ClientAuth ClientAuth `env:"SCRAPE_CLIENT_AUTH" envDefault:"require" help:"client certificate from scrapers: require, optional (401 without one) or none (every scraper is anonymous; the policy decides)"`
+	ClientAuth ClientAuth `env:"SCRAPE_CLIENT_AUTH" envDefault:"require" help:"client certificate from scrapers: require, optional (a bearer token may stand in for one; 401 with neither) or none (every scraper is anonymous; the policy decides)"`
+	ScrapeURL  string     `env:"SCRAPE_URL" default:"from the address" help:"the URL under which Prometheus reaches the proxy, https://host:port, and the audience of its bearer tokens; the address where it names no host gets the name of the machine"`
 
 	MaxResponse      int64         `env:"MAX_RESPONSE_BYTES" envDefault:"64MiB" unit:"bytes" help:"the largest scrape body, as sent by the target"`
 	MaxScrapeTimeout time.Duration `env:"MAX_SCRAPE_TIMEOUT" envDefault:"2m" help:"the longest a scrape may take, whatever the scraper asks for"`
@@ -62,6 +64,11 @@ func (c Config) Validate() error {
 	case ClientAuthRequire, ClientAuthOptional, ClientAuthNone:
 	default:
 		fault("SCRAPE_CLIENT_AUTH", "%.32q is none of require, optional, none", c.ClientAuth)
+	}
+	if c.ScrapeURL != "" {
+		if err := checkScrapeURL(c.ScrapeURL); err != nil {
+			fault("SCRAPE_URL", "%w", err) // it may hold a password
+		}
 	}
 	for _, limit := range []struct {
 		name     string

@@ -60,7 +60,7 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 		return err
 	case e.headSent:
 		e.outcome = Truncated
-		if errors.Is(err, errHungUp) {
+		if errors.Is(err, errHungUp) || errors.Is(err, errLapsed) {
 			e.outcome = Cancelled
 		}
 		return err
@@ -86,7 +86,7 @@ func (e *exchange) send(request *tunnelv1.ScrapeRequest) error {
 }
 
 // watch tells the agent when the scraper hangs up. It ends the lane at once when
-// the policy revokes the scrape, and when the time is up: the agent, whose time is
+// the scrape is revoked or its scraper's credential ends, and when the time is up: the agent, whose time is
 // shorter, has then failed to answer. The returned function ends the watch; false:
 // the lane is not to be used again.
 func (e *exchange) watch() (settle func() bool) {
@@ -94,7 +94,7 @@ func (e *exchange) watch() (settle func() bool) {
 	done := make(chan struct{})
 	stop := context.AfterFunc(e.ctx, func() {
 		defer close(done)
-		if cause := context.Cause(e.ctx); errors.Is(cause, errDeadline) || errors.Is(cause, errRevoked) {
+		if cause := context.Cause(e.ctx); errors.Is(cause, errDeadline) || errors.Is(cause, errRevoked) || errors.Is(cause, errLapsed) {
 			e.lane.close()
 			return
 		}
@@ -139,7 +139,7 @@ func (e *exchange) receive() (ended bool, err error) {
 // broken explains a lane that ended in the middle.
 func (e *exchange) broken(err error, first bool) error {
 	switch cause := context.Cause(e.ctx); {
-	case errors.Is(cause, errDeadline), errors.Is(cause, errRevoked):
+	case errors.Is(cause, errDeadline), errors.Is(cause, errRevoked), errors.Is(cause, errLapsed):
 		return cause
 	case cause != nil:
 		return errHungUp
@@ -271,6 +271,8 @@ func (e *exchange) explain(err error) *failure {
 	switch {
 	case errors.Is(err, errHungUp):
 		return &failure{outcome: Cancelled, text: "the scraper hung up", cause: err}
+	case errors.Is(err, errLapsed):
+		return &failure{outcome: Cancelled, text: errLapsed.Error(), cause: err}
 	case errors.Is(err, errRevoked):
 		return &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	case errors.Is(err, errDeadline):

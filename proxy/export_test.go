@@ -4,12 +4,15 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -46,3 +49,21 @@ func (s *script) RecvMsg(m any) error {
 	s.replies = s.replies[1:]
 	return nil
 }
+
+// Hold gives a proxy a session without a network: its agent hears what it is told,
+// and its connection is the one that is given.
+func Hold(p *Proxy, peer *authn.Peer, conn net.Conn, told func(*tunnelv1.ProxyMessage) error) error {
+	s := &session{
+		id: peer.Serial(), identity: peer.Identity, conn: conn, since: time.Now(), outbox: newOutbox(told),
+		routes: make(map[string]*grant), lanes: newPool(1, func(int) {}),
+	}
+	s.standing.peer.Store(peer)
+	s.input = provedInput(s)
+	return (&tunnel{Proxy: p}).admit(context.Background(), s)
+}
+
+// JudgePeers judges all sessions by the trust in force.
+func JudgePeers(p *Proxy) { p.judgePeers() }
+
+// Sweep looks after what timers have missed, until ctx ends.
+func Sweep(ctx context.Context, p *Proxy) { p.sweep(ctx) }

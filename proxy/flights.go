@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -15,6 +17,7 @@ var errRevoked = errors.New("the policy no longer allows this scrape")
 type flight struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	token  string // that its scraper came with instead of a certificate
 	// The rest belongs to the lock of flights, and is set once it is decided.
 	decided  bool
 	scraper  authn.Identity
@@ -38,9 +41,9 @@ func newFlights() *flights {
 }
 
 // enter lets a scrape in; nil once close has been called.
-func (f *flights) enter(ctx context.Context) *flight {
+func (f *flights) enter(ctx context.Context, token string) *flight {
 	ctx, cancel := context.WithCancelCause(ctx)
-	fl := &flight{ctx: ctx, cancel: cancel}
+	fl := &flight{ctx: ctx, cancel: cancel, token: token}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {
@@ -83,6 +86,13 @@ func (f *flights) leave(fl *flight) {
 	if f.closing && len(f.all) == 0 {
 		close(f.none)
 	}
+}
+
+// everyOne is every scrape in flight. Only ctx, cancel and token may be used.
+func (f *flights) everyOne() []*flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.all))
 }
 
 // decidedOnes are copies of the flights that were allowed. Those that are still

@@ -32,7 +32,11 @@ type rawAgent struct {
 
 func newRawAgent(t *testing.T, w *testenv.World, path string) *rawAgent {
 	t.Helper()
-	leaf := w.Leaf(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID(path)})
+	return newRawAgentWith(t, w, w.Leaf(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID(path)}))
+}
+
+func newRawAgentWith(t *testing.T, w *testenv.World, leaf *pki.Leaf) *rawAgent {
+	t.Helper()
 	creds := credentials.NewTLS(&tls.Config{RootCAs: w.CA.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{leaf.TLS()}})
 	conn, err := grpc.NewClient("passthrough:///"+w.Proxy.TunnelAddr, grpc.WithTransportCredentials(creds))
 	if err != nil {

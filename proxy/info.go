@@ -17,6 +17,8 @@ type SessionInfo struct {
 	Idle     int       `json:"lanes_idle"`
 	Lent     int       `json:"lanes_lent"`
 	Draining bool      `json:"draining"`
+	Group    string    `json:"tls_group"` // the key exchange of its connection
+	Suite    string    `json:"tls_suite"`
 }
 
 // AgentInfo is an agent as policies see it: input.agent.
@@ -73,7 +75,8 @@ func (p *Proxy) Sessions() []SessionInfo {
 	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.seq, b.seq) })
 	infos := make([]SessionInfo, 0, len(all))
 	for _, s := range all {
-		info := SessionInfo{ID: s.id, Agent: agentInfo(s.input), Since: s.since, Draining: s.draining.Load()}
+		info := SessionInfo{ID: s.id, Agent: agentInfo(s.agentInput()), Since: s.since, Draining: s.draining.Load()}
+		info.Group, info.Suite = s.peer().GroupName(), s.peer().SuiteName()
 		info.Routes = len(p.routes.grantsOf(s))
 		info.Idle, info.Lent = s.lanes.size()
 		infos = append(infos, info)
@@ -112,7 +115,7 @@ func (r *route) info(state string) RouteInfo {
 
 func (g *grant) info() RouteInfo {
 	info := g.route.info("served")
-	agent, target := agentInfo(g.session.input), g.claim.GetTarget()
+	agent, target := agentInfo(g.session.agentInput()), g.claim.GetTarget()
 	info.Session, info.Agent, info.Decision = g.session.id, &agent, g.decision
 	info.Claimed, info.Labels = g.claim.GetLabels(), g.labels
 	info.Target = &TargetInfo{Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath()}

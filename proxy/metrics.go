@@ -19,6 +19,10 @@ type metrics struct {
 	sessionsRefused prometheus.Counter
 	revocations     *prometheus.CounterVec
 	judging         prometheus.Histogram
+
+	ended            *prometheus.CounterVec
+	connectionsEnded *prometheus.CounterVec
+	tokensRefused    *prometheus.CounterVec
 }
 
 func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
@@ -48,15 +52,16 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		}),
 	}
 	m.revocations = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_proxy_revocations_total", Help: "What a change of the policy ended: sessions, routes, scrapes in flight.",
+		Name: "sallyport_proxy_revocations_total", Help: "What a change of the policy ended: sessions, routes, scrapes in flight; the last also by a change of the trust.",
 	}, []string{"kind"})
 	m.judging = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "sallyport_proxy_judging_duration_seconds",
 		Help:    "How long it took to judge all sessions, routes and scrapes in flight again after a change of the policy.",
 		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5},
 	})
+	m.identities()
 	m.begin()
-	for _, collector := range append(m.gauges(p), m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused, m.revocations, m.judging) {
+	for _, collector := range append(m.gauges(p), newPeerExpiry(p), m.ended, m.connectionsEnded, m.tokensRefused, m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused, m.revocations, m.judging) {
 		if err := reg.Register(collector); err != nil {
 			return nil, err
 		}

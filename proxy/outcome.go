@@ -27,7 +27,7 @@ const (
 	TargetTimeout     Outcome = "target_timeout"
 	AgentTimeout      Outcome = "agent_timeout"
 	Truncated         Outcome = "truncated"
-	// Cancelled is the scraper's doing: nobody sees a status.
+	// Cancelled is the scraper's doing, or its credential ended: nobody sees a status.
 	Cancelled Outcome = "cancelled"
 )
 
@@ -57,7 +57,7 @@ func Outcomes() []OutcomeInfo {
 		{TargetTimeout, http.StatusGatewayTimeout, "the target did not answer in time"},
 		{AgentTimeout, http.StatusGatewayTimeout, "the agent did not answer in time"},
 		{Truncated, 0, "the target or the tunnel failed after the head, or the body outgrew the limit: the connection breaks, never a clean end"},
-		{Cancelled, 0, "the scraper hung up or stopped reading: the connection breaks"},
+		{Cancelled, 0, "the scraper hung up, stopped reading, or its credential ended meanwhile: the connection breaks"},
 	}
 }
 
@@ -84,6 +84,9 @@ func (f *failure) Error() string {
 	}
 	return f.text
 }
+
+// Unwrap returns the cause.
+func (f *failure) Unwrap() error { return f.cause }
 
 // write answers with one line of text. A scraper that is refused gets the very
 // bytes of a scraper that asks for what does not exist.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,10 +33,23 @@ type Policy interface {
 // Recorder takes what is to be audited. It must not block.
 type Recorder interface{ Record(authz.Event) }
 
-// Parts are what a proxy is made of besides its configuration. All are needed.
+// Tokens judges bearer tokens; *authn.Tokens is one. Its errors hold nothing of
+// the token.
+type Tokens interface {
+	Validate(token string) (authn.Bearer, error)
+}
+
+// Parts are what a proxy is made of besides its configuration. All are needed but
+// Tokens.
 type Parts struct {
 	Policy Policy
 	Audit  Recorder
+	// Trust is what agents were proved by, ScrapeTrust what scrapers were: those
+	// of the listeners' sources.
+	Trust, ScrapeTrust authn.Trust
+	// Tokens stand in for a scraper's certificate under ClientAuthOptional; nil:
+	// nothing does.
+	Tokens Tokens
 	// Self is the proxy as the policy sees it, now.
 	Self func() authz.ProxyInput
 	Log  *slog.Logger
@@ -54,6 +68,11 @@ type Proxy struct {
 	log      *slog.Logger
 	software string
 
+	trust, scrapeTrust authn.Trust
+	tokens             Tokens
+	// tokenLogged is when a refused token was logged last.
+	tokenLogged atomic.Pointer[time.Time]
+
 	sessions *sessions
 	routes   *table
 	flights  *flights
@@ -68,6 +87,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software,
+		trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),
@@ -109,6 +129,18 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 		p.followPolicy(running)
 		return nil
 	})
+	for _, judge := range []struct {
+		changed func() <-chan struct{}
+		again   func()
+	}{
+		{p.trust.Changed, p.judgePeers},
+		{p.scrapeTrust.Changed, p.judgeScrapers},
+	} {
+		group.Go(func() error {
+			follow(running, judge.changed, judge.again)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-running.Done()
 		p.drain(context.WithoutCancel(ctx), scrapers)
@@ -127,7 +159,9 @@ func (p *Proxy) Ready() error {
 	return nil
 }
 
-// sweep closes lanes that idle and forgets routes that are long gone.
+// sweep closes lanes that idle, forgets routes that are long gone, and ends
+// sessions whose certificate has expired by a clock that was set meanwhile, or
+// while the machine slept: timers do not notice.
 func (p *Proxy) sweep(ctx context.Context) {
 	const every, idle = 15 * time.Second, 30 * time.Second
 	ticker := time.NewTicker(every)
@@ -140,6 +174,9 @@ func (p *Proxy) sweep(ctx context.Context) {
 			p.routes.prune(now.Add(-p.cfg.Retention))
 			for _, s := range p.sessions.all() {
 				s.lanes.trim(now.Add(-idle))
+				if !time.Now().Before(s.peer().NotAfter) {
+					p.hold(s)
+				}
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
 		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
-			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.peer.Identity.String(), "route", r.GetPath())
+			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
@@ -58,7 +58,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		if len(path) > tunnelv1.MaxPath {
 			path = path[:tunnelv1.MaxPath]
 		}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
@@ -90,21 +90,21 @@ func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.Rout
 		t.logDenied("registration", s, path, d)
 	case err == nil:
 		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
-		t.log.Info("route registered", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+		t.log.Info("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
 	default:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
 		effect = authz.Refused
 		if errors.Is(err, errOwned) {
 			answer.Code = tunnelv1.RouteAnswer_OWNED
 		}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.peer.Identity.String(), "route", path, "reason", err.Error())
+		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 	}
 	t.record(event, effect)
 	return answer
 }
 
 func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision) {
-	log := p.log.With("session", s.id, "agent", s.peer.Identity.String(), "decision", d.ID)
+	log := p.log.With("session", s.id, "agent", s.identity.String(), "decision", d.ID)
 	if path != "" {
 		log = log.With("route", path)
 	}
@@ -123,18 +123,22 @@ func (p *Proxy) record(event authz.Event, effect authz.Effect) {
 
 // event is a decision about an agent, made at a time that its input has too.
 func (s *session) event(action string, at time.Time) authz.Event {
-	return authz.Event{Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP}
+	return authz.Event{
+		Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP,
+		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(),
+	}
 }
 
-// agentInput is the agent as the handshake proved it, and the name that it claims.
-func agentInput(s *session) authz.AgentInput {
-	agent := authz.AgentOf(s.peer.Identity)
+// provedInput is the agent as the handshake proved it, and the name that it claims;
+// until when is the standing's to say.
+func provedInput(s *session) authz.AgentInput {
+	peer := s.peer()
+	agent := authz.AgentOf(s.identity)
 	agent.Name = s.agent
-	agent.Serial = s.peer.Serial()
-	agent.SPKISHA256 = s.peer.SPKISHA256()
-	agent.NotAfter = s.peer.NotAfter
+	agent.Serial = peer.Serial()
+	agent.SPKISHA256 = peer.SPKISHA256()
 	agent.RemoteIP = s.remoteIP
-	agent.Source = s.peer.Source
+	agent.Source = peer.Source
 	return agent
 }
 
@@ -144,14 +148,14 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 	event := s.event("register", time.Now())
 	target := claim.GetTarget()
 	input := authz.RegisterInput{
-		Agent: s.input,
+		Agent: s.agentInput(),
 		Route: authz.RouteClaim{
 			Path: claim.GetPath(), Segments: tunnelv1.Segments(claim.GetPath()), Labels: claim.GetLabels(),
 			Target: authz.TargetClaim{
 				Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
 			},
 		},
-		State: p.routes.state(claim.GetPath(), s.peer.Identity),
+		State: p.routes.state(claim.GetPath(), s.identity),
 		Proxy: p.self(),
 		Now:   event.Time,
 	}
@@ -164,7 +168,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 // decideSession asks whether an identity may have a session at all.
 func (p *Proxy) decideSession(ctx context.Context, s *session) authz.Event {
 	event := s.event("session", time.Now())
-	input := authz.SessionInput{Agent: s.input, Proxy: p.self(), Now: event.Time}
+	input := authz.SessionInput{Agent: s.agentInput(), Proxy: p.self(), Now: event.Time}
 	event.Digest = input.Digest
 	event.Decision = p.policy.Session(context.WithoutCancel(ctx), input)
 	p.metrics.decided("session", event.Decision)
@@ -174,7 +178,7 @@ func (p *Proxy) decideSession(ctx context.Context, s *session) authz.Event {
 func (t *tunnel) withdraw(s *session, paths []string) {
 	for _, path := range paths {
 		if t.routes.withdraw(s, path) {
-			t.log.Info("route withdrawn", "session", s.id, "agent", s.peer.Identity.String(), "route", path)
+			t.log.Info("route withdrawn", "session", s.id, "agent", s.identity.String(), "route", path)
 		}
 	}
 }

@@ -163,7 +163,7 @@ func (t *table) register(g *grant, inForce func() bool) error {
 	if !held && len(s.routes) >= t.limitFor(g.limits) {
 		return t.full(g.limits)
 	}
-	r, err := t.claimLocked(path, s.peer.Identity)
+	r, err := t.claimLocked(path, s.identity)
 	if err != nil {
 		return err
 	}

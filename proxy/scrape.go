@@ -31,31 +31,41 @@ func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
-	// A scrape is in flight before it is decided: a change of the policy finds
-	// either the flight or, in the end of allowed, the change.
-	fl := s.flights.enter(r.Context())
+	// A scrape is in flight before its scraper is identified and before it is
+	// decided: a change of the trust or the policy finds either the flight or, in
+	// the end of allowed, the change.
+	fl := s.flights.enter(r.Context(), s.tokenOf(r))
 	if fl == nil {
 		w.Header().Set("Connection", "close")
 		return s.fail(w, r, &failure{outcome: Draining, text: "the proxy is stopping"})
 	}
 	defer s.flights.leave(fl)
 
-	scraper, ok := s.identify(r)
-	if !ok {
-		return s.fail(w, r, &failure{outcome: Unauthenticated, text: "a client certificate is needed"})
+	scraper, err := s.identify(fl.ctx, fl.token)
+	if err != nil {
+		return s.turnAway(w, r, err)
+	}
+	if scraper.fading {
+		// No later scrape is on this connection when its certificate ends: the next
+		// one brings the renewed certificate.
+		w.Header().Set("Connection", "close")
 	}
 	q, failed := parseRequest(r, s.cfg.MaxScrapeTimeout)
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
-	permit, failed := s.allowed(fl, scraper, remoteIP(r), q)
+	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
+	permit.notAfter = scraper.notAfter
 	route := permit.found.route
 	permit.place = route.flying.Add(1)
 	defer route.flying.Add(-1)
 	outcome, err := s.relay(fl, w, r, q, permit)
+	if errors.Is(err, errLapsed) {
+		s.noticeLapse(r, err)
+	}
 	s.notice(route, outcome, err)
 	return outcome
 }
@@ -67,6 +77,8 @@ type permit struct {
 	limits authz.Limits // of the scraper
 	// place counts the route's scrapes in flight when this one came, itself included.
 	place int64
+	// notAfter is when the scraper's credential ends; zero: never.
+	notAfter time.Time
 }
 
 // allowed finds the route of a scrape that the policy in force allows, and what
@@ -101,18 +113,6 @@ func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcom
 	}
 	s.log.Debug("scrape refused", "path", r.RequestURI, "remote", r.RemoteAddr, "outcome", string(f.outcome), "error", f.Error())
 	return f.outcome
-}
-
-// identify says who scrapes: what the handshake proved, or anonymous where no
-// credential is asked for.
-func (s scrapes) identify(r *http.Request) (authn.Identity, bool) {
-	if peer, ok := authn.PeerFromContext(r.Context()); ok {
-		return peer.Identity, true
-	}
-	if s.cfg.ClientAuth == ClientAuthNone {
-		return authn.AnonymousIdentity(), true
-	}
-	return authn.Identity{}, false
 }
 
 // decide asks the policy. A path without a route is asked about too, so that it
@@ -155,6 +155,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			break
 		}
 		t := termsOf(s.cfg, q, p.limits, g.limits)
+		t.notAfter = p.notAfter
 		if t.inflight > 0 && p.place > t.inflight {
 			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
 			return s.fail(w, r, f), f
@@ -185,8 +186,9 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	if !s.routes.holds(g) {
 		return "", errPoolRetired
 	}
-	total, agent := budget(t.timeout)
-	ctx, cancel := context.WithDeadlineCause(fl.ctx, began.Add(total), errDeadline)
+	_, agent := budget(t.timeout)
+	end, why := t.deadline(began)
+	ctx, cancel := context.WithDeadlineCause(fl.ctx, end, why)
 	defer cancel()
 	lanes := g.session.lanes
 	l, err := lanes.borrow(ctx)
@@ -215,6 +217,8 @@ var errDeadline = errors.New("the scrape's time is up")
 // waitFailure is what a scrape answers that got no lane.
 func waitFailure(err error) *failure {
 	switch {
+	case errors.Is(err, errLapsed):
+		return &failure{outcome: Cancelled, text: errLapsed.Error(), cause: err}
 	case errors.Is(err, errRevoked):
 		return &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	case errors.Is(err, errPoolBusy), errors.Is(err, errDeadline):

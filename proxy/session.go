@@ -18,11 +18,12 @@ import (
 type session struct {
 	id       string
 	seq      uint64 // a newer session has a larger one
-	peer     *authn.Peer
+	identity authn.Identity
+	standing standing
 	conn     net.Conn
 	remoteIP string
-	agent    string // a display name, never trusted
-	input    authz.AgentInput
+	agent    string           // a display name, never trusted
+	input    authz.AgentInput // but for NotAfter, see agentInput
 	since    time.Time
 
 	lanes    *pool
@@ -80,9 +81,36 @@ func newSessions(limit, perIdentity int) *sessions {
 type refusal struct {
 	code   tunnelv1.Goodbye_Code
 	reason string
+	// word is the metric's, where that of the code does not say enough.
+	word string
+	// cause is for our own log.
+	cause error
 }
 
-func (r *refusal) Error() string { return r.reason }
+func (r *refusal) Error() string {
+	if r.cause != nil {
+		return r.reason + ": " + r.cause.Error()
+	}
+	return r.reason
+}
+
+// left is the word for a session that its agent ended, or the network.
+const left = "agent_left"
+
+// endWords are those of the codes.
+var endWords = map[tunnelv1.Goodbye_Code]string{
+	tunnelv1.Goodbye_REFUSED:  "policy",
+	tunnelv1.Goodbye_PROTOCOL: "protocol",
+	tunnelv1.Goodbye_SHUTDOWN: "shutdown",
+	tunnelv1.Goodbye_LIMIT:    "limit",
+}
+
+func (r *refusal) endWord() string {
+	if r.word != "" {
+		return r.word
+	}
+	return endWords[r.code]
+}
 
 func refuse(code tunnelv1.Goodbye_Code, format string, args ...any) *refusal {
 	return &refusal{code: code, reason: fmt.Sprintf(format, args...)}
@@ -94,7 +122,7 @@ var errSecondControl = errors.New("this connection has a session already")
 func (m *sessions) admit(s *session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	id := s.peer.Identity
+	id := s.identity
 	switch {
 	case m.closing:
 		return refuse(tunnelv1.Goodbye_SHUTDOWN, "the proxy is stopping")
@@ -119,7 +147,7 @@ func (m *sessions) remove(s *session) {
 		return
 	}
 	delete(m.byConn, s.conn)
-	id := s.peer.Identity
+	id := s.identity
 	if m.byIdentity[id]--; m.byIdentity[id] == 0 {
 		delete(m.byIdentity, id)
 	}

@@ -82,9 +82,10 @@ func newStaged(t *testing.T) (*tunnel, *turns, *session) {
 		t.Fatal(err)
 	}
 	s := &session{
-		id: "s", peer: &authn.Peer{}, routes: make(map[string]*grant),
+		id: "s", routes: make(map[string]*grant),
 		outbox: newOutbox(func(*tunnelv1.ProxyMessage) error { return nil }),
 	}
+	s.standing.peer.Store(&authn.Peer{})
 	s.lanes = newPool(1, func(int) {})
 	if err := p.sessions.admit(s); err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func TestScrapeWhileJudging(t *testing.T) {
 			return authz.Decision{Allow: true}
 		}
 		policy.replace()
-		fl := p.flights.enter(t.Context())
+		fl := p.flights.enter(t.Context(), "")
 		defer p.flights.leave(fl)
 		scrape := func(timeout time.Duration) (permit, *failure) {
 			return scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: timeout})
@@ -148,7 +149,7 @@ func TestScrapeDecidedWhileJudging(t *testing.T) {
 		once.Do(func() { policy.replace(); p.judgeAgain(t.Context()) })
 		return authz.Decision{Allow: in.Route.Labels["seen"] == "public"}
 	}
-	fl := p.flights.enter(t.Context())
+	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
 	if permit, failed := (scrapes{p.Proxy}).allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second}); failed == nil {
 		t.Errorf("allowed by the labels %v", permit.found.labels())
@@ -159,7 +160,7 @@ func TestScrapeDecidedWhileJudging(t *testing.T) {
 func TestRegistrationDecidedByAnOldPolicy(t *testing.T) {
 	p, policy, s := newStaged(t)
 	allowed := 0
-	fl := p.flights.enter(t.Context())
+	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
 	policy.register = func(authz.RegisterInput) authz.Decision {
 		if policy.Revision() == "0" {
@@ -211,7 +212,7 @@ func TestNewClaimsWhileJudging(t *testing.T) {
 func TestFlightOfAnotherOwner(t *testing.T) {
 	p, policy, s := newStaged(t)
 	p.registerOne(t.Context(), s, claimOf("/a"))
-	fl := p.flights.enter(t.Context())
+	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
 	permit, failed := scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second})
 	if failed != nil {
@@ -219,7 +220,8 @@ func TestFlightOfAnotherOwner(t *testing.T) {
 	}
 	p.flights.carry(fl, permit.found.grants[0])
 	p.withdraw(s, []string{"/a"})
-	other := &session{id: "o", peer: &authn.Peer{Identity: authn.AnonymousIdentity()}, routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
+	other := &session{id: "o", identity: authn.AnonymousIdentity(), routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
+	other.standing.peer.Store(&authn.Peer{Identity: other.identity})
 	p.registerOne(t.Context(), other, claimOf("/a"))
 	policy.replace()
 	p.judgeAgain(t.Context())

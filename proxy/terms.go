@@ -12,6 +12,18 @@ type terms struct {
 	timeout  time.Duration
 	body     int64
 	inflight int64 // of the route; 0: no limit
+	// notAfter is when the scraper's credential ends; zero: never.
+	notAfter time.Time
+}
+
+// deadline is when a scrape that began then ends, and why.
+func (t terms) deadline(began time.Time) (time.Time, error) {
+	total, _ := budget(t.timeout)
+	end := began.Add(total)
+	if !t.notAfter.IsZero() && t.notAfter.Before(end) {
+		return t.notAfter, errLapsed
+	}
+	return end, errDeadline
 }
 
 // termsOf takes what the policy says, which only tightens. The scraper's own

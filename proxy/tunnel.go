@@ -73,7 +73,7 @@ func (t *tunnel) Control(stream controlStream) error {
 		return t.turnAway(stream, s, err)
 	}
 	s.agent = hello.GetAgentName()
-	s.input = agentInput(s)
+	s.input = provedInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
 	if err := t.admit(stream.Context(), s); err != nil {
 		return t.turnAway(stream, s, err)
@@ -83,7 +83,7 @@ func (t *tunnel) Control(stream controlStream) error {
 	return t.listen(stream, s)
 }
 
-// admit lets a session in that the policy in force allows.
+// admit lets a session in that the trust and the policy in force allow.
 func (t *tunnel) admit(ctx context.Context, s *session) error {
 	admitted := false
 	for {
@@ -91,7 +91,7 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 		decision := event.Decision
 		if !decision.Allow {
 			if admitted {
-				t.sessions.remove(s)
+				t.forget(s)
 			}
 			t.logDenied("session", s, "", decision)
 			t.record(event, authz.Denied)
@@ -104,12 +104,24 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 			}
 			admitted = true
 		}
-		// A policy that came meanwhile has either seen the session or is seen here.
-		if decision.Revision == t.policy.Revision() {
+		// Anchors or a policy that came meanwhile have either seen the session or
+		// are seen here.
+		judged := s.peer()
+		if why := t.prove(s); why != nil {
+			t.forget(s)
+			return why
+		}
+		if decision.Revision == t.policy.Revision() && s.peer() == judged {
 			t.record(event, authz.Admitted)
 			return nil
 		}
 	}
+}
+
+// forget takes back what admit did.
+func (p *Proxy) forget(s *session) {
+	p.sessions.remove(s)
+	s.standing.end()
 }
 
 // denial tells the agent why, and which decision it was.
@@ -135,15 +147,17 @@ func (t *tunnel) newSession(stream controlStream) (*session, error) {
 	if t.sessions.of(conn) != nil {
 		return nil, status.Error(codes.FailedPrecondition, errSecondControl.Error())
 	}
-	return &session{
+	s := &session{
 		id:       rand.Text()[:12],
-		peer:     peer,
+		identity: peer.Identity,
 		conn:     conn,
 		remoteIP: hostOf(conn.RemoteAddr()),
 		since:    time.Now(),
 		outbox:   newOutbox(stream.Send),
 		routes:   make(map[string]*grant),
-	}, nil
+	}
+	s.standing.peer.Store(peer)
+	return s, nil
 }
 
 // awaitHello waits for the agent's first message, but not for long.
@@ -173,7 +187,7 @@ func (t *tunnel) turnAway(stream controlStream, s *session, err error) error {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	t.metrics.sessionsRefused.Inc()
-	t.log.Warn("agent turned away", "agent", s.peer.Identity.String(), "remote_ip", s.remoteIP, "reason", err.Error())
+	t.log.Warn("agent turned away", "agent", s.identity.String(), "remote_ip", s.remoteIP, "reason", err.Error())
 	var r *refusal
 	if errors.As(err, &r) {
 		s.goodbye(r)
@@ -184,8 +198,9 @@ func (t *tunnel) turnAway(stream controlStream, s *session, err error) error {
 }
 
 func (t *tunnel) welcome(s *session, hello *tunnelv1.Hello) {
-	t.log.Info("session opened", "session", s.id, "agent", s.peer.Identity.String(), "name", s.agent,
-		"remote_ip", s.remoteIP, "serial", s.peer.Serial(), "not_after", s.peer.NotAfter, "software", hello.GetSoftware())
+	t.log.Info("session opened", "session", s.id, "agent", s.identity.String(), "name", s.agent,
+		"remote_ip", s.remoteIP, "serial", s.input.Serial, "not_after", s.peer().NotAfter,
+		"tls_group", s.peer().GroupName(), "tls_suite", s.peer().SuiteName(), "software", hello.GetSoftware())
 	s.post(&tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Welcome{Welcome: &tunnelv1.Welcome{
 		SessionId: s.id, Software: t.software, MaxRoutes: uint32(t.cfg.MaxRoutesPerSession),
 	}}})
@@ -209,7 +224,7 @@ func (t *tunnel) listen(stream controlStream, s *session) error {
 		case *tunnelv1.AgentMessage_Drain:
 			s.draining.Store(true)
 			s.lanes.retire()
-			t.log.Info("session draining", "session", s.id, "agent", s.peer.Identity.String())
+			t.log.Info("session draining", "session", s.id, "agent", s.identity.String())
 		default:
 			t.end(s, refuse(tunnelv1.Goodbye_PROTOCOL, "a message that has no place here"))
 		}
@@ -260,15 +275,16 @@ func (t *tunnel) cutWithoutSession(conn net.Conn) {
 // cut. Only the first call does anything.
 func (p *Proxy) end(s *session, why *refusal) {
 	s.once.Do(func() {
-		p.sessions.remove(s)
+		p.forget(s)
 		p.routes.lose(s, time.Now())
 		s.lanes.close()
-		reason := "the agent left"
+		reason, word := "the agent left", left
 		if why != nil {
-			reason = why.reason
+			reason, word = why.Error(), why.endWord()
 			s.goodbye(why)
 		}
-		p.log.Info("session closed", "session", s.id, "agent", s.peer.Identity.String(),
+		p.metrics.ended.WithLabelValues(word).Inc()
+		p.log.Info("session closed", "session", s.id, "agent", s.identity.String(),
 			"reason", reason, "lasted", time.Since(s.since).Round(time.Second).String())
 	})
 }

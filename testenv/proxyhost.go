@@ -43,9 +43,16 @@ func newProxy(w *World, cfg Config) *Proxy {
 		leaf := w.Leaf(pki.Request{
 			Role: pki.Proxy, SPIFFEID: ID("proxy"), DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
 		})
-		files := w.Files(leaf, w.CA)
-		files.TrustDomains, files.FederatedCAFiles = cfg.TrustDomains, cfg.Federated
-		p.source = w.Keep(files, authn.Server)
+		own := w.Files(leaf, w.CA)
+		own.TrustDomains, own.FederatedCAFiles, own.CRLFiles = cfg.TrustDomains, cfg.Federated, cfg.CRLs
+		if cfg.WorkloadAPI {
+			w.Trust = newTrust(w, leaf)
+			own = w.Trust.config(cfg.TrustDomains)
+		}
+		p.source = w.Keep(own, authn.Server)
+		if cfg.WorkloadAPI {
+			Eventually(w.TB, func() error { _, err := p.source.Material(); return err })
+		}
 	}
 	w.TB.Cleanup(p.Stop)
 	return p
@@ -85,16 +92,20 @@ func (p *Proxy) Start() {
 		p.cfg.Proxy(&cfg)
 	}
 	p.Registry = prometheus.NewRegistry()
-	var err error
-	p.proxy, err = proxy.New(cfg, proxy.Parts{
-		Policy: p.engine, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
-		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
 	p.tunnel, p.scrape = listen(tb, p.TunnelAddr), listen(tb, p.ScrapeAddr)
 	p.TunnelAddr, p.ScrapeAddr = p.tunnel.Addr().String(), p.scrape.Addr().String()
+	cfg.ScrapeAddr = p.ScrapeAddr
+	parts := proxy.Parts{
+		Policy: p.engine, Trust: p.source, ScrapeTrust: p.source, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
+		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
+	}
+	if cfg.ClientAuth == proxy.ClientAuthOptional {
+		parts.Tokens = authn.NewTokens(p.source, cfg.URL())
+	}
+	var err error
+	if p.proxy, err = proxy.New(cfg, parts); err != nil {
+		tb.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done = cancel, make(chan error, 1)
 	tunnel := authn.ListenTunnel(p.tunnel, p.source, authn.ListenConfig{Failed: p.failed})

@@ -36,10 +36,20 @@ func (w *World) Scraper(path string) *Scraper {
 
 // ScraperWith makes a scraper with that certificate; nil: with none.
 func (w *World) ScraperWith(leaf *pki.Leaf) *Scraper {
-	cfg := &tls.Config{RootCAs: w.CA.Pool(), MinVersion: tls.VersionTLS12}
-	if leaf != nil {
-		cfg.Certificates = []tls.Certificate{leaf.TLS()}
+	if leaf == nil {
+		return w.scraper(&tls.Config{})
 	}
+	return w.scraper(&tls.Config{Certificates: []tls.Certificate{leaf.TLS()}})
+}
+
+// ScraperWithCertificate makes a scraper that asks for its certificate when it
+// connects.
+func (w *World) ScraperWithCertificate(get func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) *Scraper {
+	return w.scraper(&tls.Config{GetClientCertificate: get})
+}
+
+func (w *World) scraper(cfg *tls.Config) *Scraper {
+	cfg.RootCAs, cfg.MinVersion = w.CA.Pool(), tls.VersionTLS12
 	transport := &http.Transport{TLSClientConfig: cfg, DisableCompression: true, MaxIdleConnsPerHost: 1024}
 	w.TB.Cleanup(transport.CloseIdleConnections)
 	return &Scraper{w: w, Client: &http.Client{Transport: transport}}

@@ -30,6 +30,13 @@ type Config struct {
 	// TrustDomains and Federated extend whom the proxy believes.
 	TrustDomains authn.TrustDomains
 	Federated    authn.FederatedFiles
+	// CRLs are files of revocation lists that the proxy reads. CA, if set, is the
+	// world's own, which may have signed them.
+	CRLs []string
+	CA   *pki.CA
+	// WorkloadAPI: the proxy has its identity and its trust from there, and World has
+	// Trust.
+	WorkloadAPI bool
 }
 
 // World is a running system.
@@ -39,6 +46,8 @@ type World struct {
 	Proxy *Proxy
 	Logs  *Logs
 	Audit *Audit
+	// Trust is nil without Config.WorkloadAPI.
+	Trust *Trust
 
 	log *slog.Logger
 }
@@ -46,18 +55,27 @@ type World struct {
 // Start starts a proxy; agents and scrapers are added to it.
 func Start(tb testing.TB, cfg Config) *World {
 	tb.Helper()
-	ca, err := pki.NewCA(pki.CAConfig{TrustDomain: TrustDomain})
-	if err != nil {
-		tb.Fatal(err)
+	if cfg.CA == nil {
+		cfg.CA = NewCA(tb, TrustDomain)
 	}
 	logs := newLogs(tb)
-	w := &World{TB: tb, CA: ca, Logs: logs, Audit: new(Audit), log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	w := &World{TB: tb, CA: cfg.CA, Logs: logs, Audit: new(Audit), log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if cfg.Policy == nil {
 		cfg.Policy, _ = policies.Builtin("default")
 	}
 	w.Proxy = newProxy(w, cfg)
 	w.Proxy.Start()
 	return w
+}
+
+// NewCA makes an authority of a trust domain.
+func NewCA(tb testing.TB, domain string) *pki.CA {
+	tb.Helper()
+	ca, err := pki.NewCA(pki.CAConfig{TrustDomain: domain})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ca
 }
 
 // ID is the SPIFFE ID of a path in the world's own trust domain.

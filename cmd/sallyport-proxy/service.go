@@ -41,12 +41,20 @@ func (s *service) engine() *authz.Engine {
 	return s.policy.Engine()
 }
 
-// scrapeSource is what the scrape listener proves itself with.
-func (s *service) scrapeSource() authn.Source {
+// scrapeSource is what the scrape listener proves itself with, and judges by.
+func (s *service) scrapeSource() authn.Keeper {
 	if s.scrape != nil {
 		return s.scrape
 	}
 	return s.own
+}
+
+// tokens judges bearer tokens, where these may stand in for certificates.
+func (s *service) tokens() proxy.Tokens {
+	if !s.settings.Own.JWTBundles {
+		return nil
+	}
+	return authn.NewTokens(s.scrapeSource(), s.settings.Proxy.URL())
 }
 
 // Check describes what the service would work with.

@@ -46,6 +46,8 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 		daemon.ListenAddr{Variable: "SALLYPORT_SCRAPE_ADDR", Addr: s.Proxy.ScrapeAddr},
 		daemon.ListenAddr{Variable: "SALLYPORT_ADMIN_ADDR", Addr: string(s.Admin)}))
 	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
+	// Bearer tokens are judged by keys that nobody else needs.
+	s.Own.JWTBundles = s.Proxy.ClientAuth == proxy.ClientAuthOptional
 	service.own, service.scrape = s.sources(log, faults)
 	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)
 	service.auditLog = s.Audit.Log()
@@ -57,12 +59,15 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 		faults.Add(err)
 	}
 	service.proxy, err = proxy.New(s.Proxy, proxy.Parts{
-		Policy:   service.engine(),
-		Audit:    service.audit,
-		Self:     policy.Self(service.own),
-		Log:      log,
-		Metrics:  service.registry,
-		Software: release.Version(),
+		Policy:      service.engine(),
+		Audit:       service.audit,
+		Trust:       service.own,
+		ScrapeTrust: service.scrapeSource(),
+		Tokens:      service.tokens(),
+		Self:        policy.Self(service.own),
+		Log:         log,
+		Metrics:     service.registry,
+		Software:    release.Version(),
 	})
 	faults.Add(err)
 	return service

@@ -68,12 +68,14 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 		return nil, err
 	}
 	d.proxy, err = proxy.New(cfg, proxy.Parts{
-		Policy:   d.policy.Engine(),
-		Audit:    d.audit,
-		Self:     policy.Self(d.source),
-		Log:      log,
-		Metrics:  registry,
-		Software: release.Version(),
+		Policy:      d.policy.Engine(),
+		Audit:       d.audit,
+		Trust:       d.source,
+		ScrapeTrust: d.source,
+		Self:        policy.Self(d.source),
+		Log:         log,
+		Metrics:     registry,
+		Software:    release.Version(),
 	})
 	if err != nil {
 		return nil, err

@@ -3,7 +3,8 @@
 # description: |
 #   Prometheus may scrape every route: a SPIFFE ID of the proxy's own trust domain
 #   with the path /prometheus or one below it, or a DNS name whose first label is
-#   prometheus. The certificate of an agent reads nothing.
+#   prometheus. The certificate of an agent reads nothing. Where the proxy takes bearer
+#   tokens, one for such a SPIFFE ID is as good as a certificate.
 package sallyport.scrape
 
 # METADATA
@@ -12,7 +13,7 @@ package sallyport.scrape
 default allow := false
 
 allow if {
-	input.scraper.kind == "spiffe"
+	input.scraper.kind in {"spiffe", "jwt"}
 	input.scraper.trust_domain != ""
 	input.scraper.trust_domain == input.proxy.trust_domain
 	input.scraper.segments[0] == "prometheus"

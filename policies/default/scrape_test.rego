@@ -61,9 +61,15 @@ test_reason_names_the_id_wanted if {
 	contains(reason, "must be spiffe://example.org/prometheus or below")
 }
 
+test_token if {
+	jwt := {"scraper": {"kind": "jwt"}}
+	scrape.allow with input as object.union(spiffe("example.org", ["prometheus"]), jwt)
+	not scrape.allow with input as object.union(spiffe("example.org", ["team-a", "node"]), jwt)
+	not scrape.allow with input as object.union(spiffe("example.com", ["prometheus"]), jwt)
+}
+
 test_kind_counts if {
-	jwt := object.union(spiffe("example.org", ["prometheus"]), {"scraper": {"kind": "jwt"}})
-	not scrape.allow with input as jwt
+	not scrape.allow with input as object.union(spiffe("example.org", ["prometheus"]), {"scraper": {"kind": "anonymous"}})
 }
 
 test_anonymous if {

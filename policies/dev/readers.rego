@@ -3,7 +3,7 @@
 # description: |
 #   Whoever bears a name that "readers" of the data lists: as the first segment of a
 #   SPIFFE ID of the proxy's trust domain (spiffe://example.org/dev/ann), or as the first
-#   label of a DNS name (dev.example.org).
+#   label of a DNS name (dev.example.org). A bearer token for such a SPIFFE ID will do.
 package sallyport.readers
 
 # METADATA
@@ -11,7 +11,7 @@ package sallyport.readers
 default admitted := false
 
 admitted if {
-	input.scraper.kind == "spiffe"
+	input.scraper.kind in {"spiffe", "jwt"}
 	input.scraper.trust_domain != ""
 	input.scraper.trust_domain == input.proxy.trust_domain
 	data.readers[input.scraper.segments[0]]

@@ -23,6 +23,7 @@ test_readers if {
 	every who in [
 		spiffe("example.org", ["prometheus"]),
 		spiffe("example.org", ["dev", "ann"]),
+		object.union(spiffe("example.org", ["prometheus"]), {"kind": "jwt"}),
 		dns("prometheus"),
 		dns("dev.example.org"),
 	] {
@@ -38,6 +39,7 @@ test_others if {
 		spiffe("example.org", ["team-a", "dev"]),
 		spiffe("example.org", ["developer"]),
 		spiffe("example.com", ["dev"]),
+		object.union(spiffe("example.com", ["dev"]), {"kind": "jwt"}),
 		dns("node.example.org"),
 		dns("ann.dev"),
 		anonymous,

@@ -82,16 +82,43 @@ test_no_home if {
 		with data.revoked as nobody_revoked
 }
 
-test_no_certificate if {
-	every who in [anonymous, object.union(prometheus, {"kind": "jwt"})] {
-		not scrape.allow with input as request(who, "/db")
-			with data.scrapers as scrapers
-			with data.revoked as nobody_revoked
-		reasons := scrape.reasons with input as request(who, "/db")
-			with data.scrapers as scrapers
-			with data.revoked as nobody_revoked
-		reasons == {"a scraper must show a certificate: this one is anonymous or has a token"}
+test_anonymous if {
+	not scrape.allow with input as request(anonymous, "/db")
+		with data.scrapers as scrapers
+		with data.revoked as nobody_revoked
+	reasons := scrape.reasons with input as request(anonymous, "/db")
+		with data.scrapers as scrapers
+		with data.revoked as nobody_revoked
+	reasons == {"an anonymous scraper may scrape nothing: it must show a certificate or a token"}
+}
+
+with_token := object.union(prometheus, {"kind": "jwt"})
+
+test_token_needs_its_entry if {
+	not scrape.allow with input as request(with_token, "/db")
+		with data.scrapers as scrapers
+		with data.revoked as nobody_revoked
+	reasons := scrape.reasons with input as request(with_token, "/db")
+		with data.scrapers as scrapers
+		with data.revoked as nobody_revoked
+	reasons == {"spiffe://example.org/prometheus/eu came with a token: the entry of \"spiffe://example.org/prometheus/*\" in \"scrapers\" of the policy's data is for certificates, unless it says \"tokens\": true"}
+}
+
+# An entry for tokens is for certificates as well; another entry lends a token nothing.
+test_token_granted if {
+	mixed := object.union(scrapers, {"spiffe://example.org/*": {"tokens": true, "paths": {"/db": {}}}})
+	every who in [with_token, prometheus] {
+		scrape.allow with input as request(who, "/db") with data.scrapers as mixed with data.revoked as nobody_revoked
 	}
+	not scrape.allow with input as request(with_token, "/team-a/node")
+		with data.scrapers as mixed
+		with data.revoked as nobody_revoked
+	no := scrape.reasons with input as request(with_token, "/team-a/node")
+		with data.scrapers as mixed
+		with data.revoked as nobody_revoked
+	no == {"route /team-a/node is not covered by the entry of \"spiffe://example.org/*\" in \"scrapers\" of the policy's data: add the path there"}
+	explicit := {"spiffe://example.org/prometheus/eu": {"tokens": false, "paths": {"/db": {}}}}
+	not scrape.allow with input as request(with_token, "/db") with data.scrapers as explicit with data.revoked as nobody_revoked
 }
 
 test_revoked if {

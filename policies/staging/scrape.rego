@@ -5,6 +5,7 @@
 #   path /prometheus or one below it, or a DNS name whose first label is prometheus. A
 #   team's own Prometheus, such as spiffe://example.org/team-a/prometheus, may scrape the
 #   team's routes. The certificate of any other reads nothing, nor does a revoked one.
+#   Where the proxy takes bearer tokens, one for a SPIFFE ID is as good as a certificate.
 package sallyport.scrape
 
 import data.sallyport.revoked
@@ -57,7 +58,7 @@ for_its_team if {
 }
 
 of_our_own if {
-	input.scraper.kind == "spiffe"
+	input.scraper.kind in {"spiffe", "jwt"}
 	input.scraper.trust_domain != ""
 	input.scraper.trust_domain == input.proxy.trust_domain
 }

@@ -42,6 +42,15 @@ test_a_team_reads_its_own if {
 	}
 }
 
+test_token if {
+	every segments in [["prometheus"], ["team-a", "prometheus"]] {
+		who := object.union(spiffe("example.org", segments), {"kind": "jwt"})
+		scrape.allow with input as request(who, "/team-a/node") with data.revoked as nobody_revoked
+		revoked := object.union(nobody_revoked, {"ids": {who.id: "replaced"}})
+		not scrape.allow with input as request(who, "/team-a/node") with data.revoked as revoked
+	}
+}
+
 test_others_read_nothing if {
 	every who in [
 		spiffe("example.org", ["team-a", "node"]),
@@ -51,7 +60,9 @@ test_others_read_nothing if {
 		spiffe("example.com", ["team-a", "prometheus"]),
 		dns("node.example.org"),
 		dns("team-a.prometheus.example.org"),
-		object.union(spiffe("example.org", ["prometheus"]), {"kind": "jwt"}),
+		object.union(spiffe("example.org", ["prometheus"]), {"kind": "other"}),
+		object.union(spiffe("example.com", ["prometheus"]), {"kind": "jwt"}),
+		object.union(spiffe("example.org", ["team-a", "node"]), {"kind": "jwt"}),
 	] {
 		not scrape.allow with input as request(who, "/team-a/node") with data.revoked as nobody_revoked
 		count(scrape.reasons) == 1 with input as request(who, "/team-a/node") with data.revoked as nobody_revoked

@@ -20,6 +20,8 @@ type silent struct{ cause error }
 
 func (s silent) Material() (*authn.Material, error) { return nil, s.cause }
 func (silent) Changed() <-chan struct{}             { return nil }
+func (s silent) Anchors() (*authn.Anchors, error)   { return nil, s.cause }
+func (s silent) Health() authn.Health               { return authn.Health{Material: s.cause} }
 func (silent) Run(ctx context.Context) error        { return untilDone(ctx) }
 
 // checked is a job that is checked alone.
