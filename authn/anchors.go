@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// anchors are trust anchors, kept apart per trust domain: in one pool the CA of
-// one domain could mint identities of another. Immutable.
-type anchors struct {
+// Anchors are what peers are judged by: trust anchors and what revokes their
+// certificates. They are kept apart per trust domain: in one pool the CA of one
+// domain could mint identities of another. Immutable, and of use even where our own
+// certificate has expired.
+type Anchors struct {
 	// domain is our own; zero in files mode where nothing names one.
 	domain spiffeid.TrustDomain
 	// own are the anchors of our own domain. In files mode they vouch for DNS
@@ -23,6 +26,10 @@ type anchors struct {
 	// enough: the Workload API federates with whom its operator likes.
 	accepted  []spiffeid.TrustDomain
 	allowDemo bool
+	// crls are nil where none are configured.
+	crls *crls
+	// tokens are the keys of JWT-SVIDs, nil where nobody asked for them.
+	tokens *jwtbundle.Set
 }
 
 type bundle struct {
@@ -30,7 +37,7 @@ type bundle struct {
 	source string
 }
 
-func (a *anchors) of(domain spiffeid.TrustDomain) bundle {
+func (a *Anchors) of(domain spiffeid.TrustDomain) bundle {
 	if domain == a.domain {
 		return a.own
 	}
@@ -38,17 +45,17 @@ func (a *anchors) of(domain spiffeid.TrustDomain) bundle {
 }
 
 // accepts reports whether peers of the domain are taken at all.
-func (a *anchors) accepts(domain spiffeid.TrustDomain) bool {
+func (a *Anchors) accepts(domain spiffeid.TrustDomain) bool {
 	return slices.Contains(a.accepted, domain)
 }
 
 // acceptsDNS reports whether a DNS name can be an identity here.
-func (a *anchors) acceptsDNS() bool {
+func (a *Anchors) acceptsDNS() bool {
 	return a.own.source == sourceFiles && (a.domain.IsZero() || a.accepts(a.domain))
 }
 
 // GetX509BundleForTrustDomain implements x509bundle.Source.
-func (a *anchors) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
+func (a *Anchors) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509bundle.Bundle, error) {
 	found := a.of(domain)
 	if domain.IsZero() || len(found.certs) == 0 {
 		return nil, fmt.Errorf("no anchors for trust domain %q", domain.Name())
@@ -69,7 +76,7 @@ func (b bundle) equal(other bundle) bool {
 	return b.source == other.source && slices.EqualFunc(b.certs, other.certs, (*x509.Certificate).Equal)
 }
 
-func (a *anchors) equal(other *anchors) bool {
+func (a *Anchors) equal(other *Anchors) bool {
 	if a.domain != other.domain || !a.own.equal(other.own) || len(a.foreign) != len(other.foreign) || !slices.Equal(a.accepted, other.accepted) {
 		return false
 	}

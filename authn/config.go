@@ -19,11 +19,16 @@ type Config struct {
 	KeyFile          string         `env:"TLS_KEY_FILE" help:"files mode: the key of the certificate, PEM, readable by its owner (or group) only"`
 	CAFile           string         `env:"TLS_CA_FILE" help:"files mode: the trust anchors of our own trust domain, PEM"`
 	FederatedCAFiles FederatedFiles `env:"FEDERATED_CA_FILES" help:"files mode: trust-domain=file,…: anchors of other trust domains, each valid for its own domain only"`
+	CRLFiles         []string       `env:"TLS_CRL_FILES" help:"files mode: certificate revocation lists, comma-separated, PEM or DER; what they revoke is refused and cut, and one that is out of date lets nobody of its authority in"`
 	// Socket keeps its standard name, without our prefix.
 	Socket       string       `env:"SPIFFE_ENDPOINT_SOCKET" noprefix:"true" help:"SPIFFE mode: the address of the Workload API, such as unix:///run/spire/agent.sock; excludes the files"`
 	SPIFFEID     spiffeid.ID  `env:"SPIFFE_ID" help:"SPIFFE mode: which SVID to use where the Workload API gives several"`
 	TrustDomains TrustDomains `env:"TRUST_DOMAINS" default:"our own" help:"trust domains accepted from peers, comma-separated"`
+	RequirePQ    bool         `env:"TLS_REQUIRE_PQ" envDefault:"false" help:"refuse every key exchange that is not post-quantum, on the tunnel and on the scrape side"`
 
+	// JWTBundles has the Workload API asked for the keys of JWT-SVIDs too, see
+	// NewTokens. It follows from what a daemon serves.
+	JWTBundles bool `env:"-"`
 	// AllowDemoCA lets the demo use its own CA. No variable sets it.
 	AllowDemoCA bool `env:"-"`
 }
@@ -65,6 +70,15 @@ func (c Config) Validate() error {
 	}
 	if len(c.FederatedCAFiles) > 0 {
 		set = append(set, "SALLYPORT_FEDERATED_CA_FILES")
+	}
+	for _, file := range c.CRLFiles {
+		if file == "" {
+			fault("SALLYPORT_TLS_CRL_FILES", "names an empty path")
+		}
+		faults = append(faults, checkPath("SALLYPORT_TLS_CRL_FILES", file))
+	}
+	if len(c.CRLFiles) > 0 {
+		set = append(set, "SALLYPORT_TLS_CRL_FILES")
 	}
 	switch {
 	case c.Socket != "":

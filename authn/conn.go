@@ -13,16 +13,71 @@ import (
 // cuts it at once, without a word to the peer.
 type Conn struct {
 	net.Conn
-	peer atomic.Pointer[Peer]
+	source Source
+	// standing is nil until the handshake is over, and where it proved nobody.
+	standing atomic.Pointer[standing]
 	// evicted: closed by the listener to make room.
 	evicted atomic.Bool
 }
 
-// Peer returns who is at the other end. It is false until the handshake is over,
-// and after one in which the client showed no certificate and needed none.
+// standing is how a peer was judged last.
+type standing struct {
+	peer    *Peer
+	anchors *Anchors
+	// lapsed is why the peer is no longer good. That is final.
+	lapsed error
+}
+
+// Peer returns who was there when it was judged last. It is false until the
+// handshake is over, and after one in which the client showed no certificate and
+// needed none.
 func (c *Conn) Peer() (*Peer, bool) {
-	peer := c.peer.Load()
-	return peer, peer != nil
+	s := c.standing.Load()
+	if s == nil || s.lapsed != nil {
+		return nil, false
+	}
+	return s.peer, true
+}
+
+// judge returns who is there by the anchors and the clock of now; nobody and no
+// error where there never was a peer. While neither says otherwise than before it
+// costs two comparisons.
+func (c *Conn) judge() (*Peer, error) {
+	s := c.standing.Load()
+	if s == nil {
+		return nil, nil
+	}
+	if s.lapsed != nil {
+		return nil, s.lapsed
+	}
+	now, err := anchorsOf(c.source)
+	if err != nil {
+		return nil, fail(NoMaterial, err)
+	}
+	if now == s.anchors && time.Now().Before(s.peer.NotAfter) {
+		return s.peer, nil
+	}
+	peer, err := now.Judge(s.peer)
+	if err != nil {
+		peer = s.peer
+	}
+	c.standing.Store(&standing{peer: peer, anchors: now, lapsed: err})
+	if err != nil {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// anchorsOf asks a Trust, which all our own sources are.
+func anchorsOf(source Source) (*Anchors, error) {
+	if trust, ok := source.(Trust); ok {
+		return trust.Anchors()
+	}
+	material, err := source.Material()
+	if err != nil {
+		return nil, err
+	}
+	return material.anchors, nil
 }
 
 type connKey struct{}
@@ -48,8 +103,8 @@ func underTLS(conn net.Conn) (*Conn, bool) {
 
 // shake runs the server's side of a handshake on raw, with the material as it is
 // now, and ends at the deadline.
-func shake(raw *Conn, source Source, protocol string, auth ClientAuth, deadline time.Time) (*tls.Conn, error) {
-	material, err := source.Material()
+func shake(raw *Conn, protocol string, auth ClientAuth, deadline time.Time) (*tls.Conn, error) {
+	material, err := raw.source.Material()
 	if err != nil {
 		return nil, fail(NoMaterial, err)
 	}
@@ -57,8 +112,17 @@ func shake(raw *Conn, source Source, protocol string, auth ClientAuth, deadline 
 		return nil, err
 	}
 	var proved *Peer
-	secure := tls.Server(raw, serverConfig(material, protocol, auth, verifyClient(material, auth, &proved)))
+	cfg := serverConfig(material, protocol, auth, verifyClient(material, auth, &proved))
+	classical := false
+	cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		classical = !offersHybrid(hello)
+		return nil, nil
+	}
+	secure := tls.Server(raw, cfg)
 	if err := secure.Handshake(); err != nil {
+		if material.requirePQ && classical {
+			return nil, fail(ClassicalGroup, fmt.Errorf("client offers no post-quantum key exchange, SALLYPORT_TLS_REQUIRE_PQ wants one: %w", err))
+		}
 		return nil, err
 	}
 	// crypto/tls goes on with a client that names no protocol at all.
@@ -69,7 +133,7 @@ func shake(raw *Conn, source Source, protocol string, auth ClientAuth, deadline 
 		return nil, err
 	}
 	if proved != nil {
-		raw.peer.Store(proved)
+		raw.standing.Store(&standing{peer: proved, anchors: material.anchors})
 	}
 	return secure, nil
 }

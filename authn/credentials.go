@@ -95,24 +95,27 @@ func (c clientCredentials) ClientHandshake(ctx context.Context, authority string
 		if err != nil {
 			return err
 		}
-		proved = peer
+		proved = peer.over(state)
 		return nil
 	})
 	secure, _, err := credentials.NewTLS(cfg).ClientHandshake(ctx, authority, conn)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, material.explain(err)
 	}
 	return secure, newTunnelInfo(proved, conn), nil
 }
 
 func (c clientCredentials) verify(m *Material, state tls.ConnectionState, host string) (*Peer, error) {
+	if err := m.checkGroup(state); err != nil {
+		return nil, err
+	}
 	if !c.proxy.IsZero() {
-		return m.verifyID(state.PeerCertificates, Server, c.proxy)
+		return m.anchors.verifyID(state.PeerCertificates, Server, c.proxy)
 	}
 	if m.anchors.own.source != sourceFiles {
 		return nil, fail(WrongPeer, errors.New("no SPIFFE ID to expect of the proxy"))
 	}
-	return m.verifyHost(state.PeerCertificates, host)
+	return m.anchors.verifyHost(state.PeerCertificates, host)
 }
 
 func (clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {

@@ -35,6 +35,16 @@ const (
 	BadChain Reason = "bad_chain"
 	// DemoAuthority: the chain is the demo's.
 	DemoAuthority Reason = "demo_authority"
+	// Revoked: a CRL lists a certificate of the chain.
+	Revoked Reason = "revoked"
+	// RevocationUnknown: the CRL of an authority in the chain is out of date, not
+	// yet valid, or cannot be read.
+	RevocationUnknown Reason = "revocation_unknown"
+	// ClassicalGroup: no post-quantum key exchange, and one is required.
+	ClassicalGroup Reason = "classical_group"
+	// BadToken: a bearer token that is malformed, for another audience, or wrongly
+	// signed.
+	BadToken Reason = "bad_token"
 	// NoMaterial: we have no certificate of our own, or it has expired.
 	NoMaterial Reason = "no_material"
 	// Rejected: the peer refuses us.

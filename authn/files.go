@@ -18,6 +18,7 @@ type Files struct {
 	cfg    Config
 	role   Role
 	paths  filePaths
+	crls   *crlFiles
 	reload reload
 }
 
@@ -38,17 +39,19 @@ func NewFiles(cfg Config, role Role, log *slog.Logger) (*Files, error) {
 	for _, f := range cfg.FederatedCAFiles {
 		paths.federated = append(paths.federated, federatedPath{filePath{"SALLYPORT_FEDERATED_CA_FILES", f.File}, f.TrustDomain})
 	}
-	f := &Files{holder: newHolder(nil), cfg: cfg, role: role, paths: paths, reload: reload{log: log}}
 	set := paths.read()
-	if set.err != nil {
-		return nil, set.err
+	crls, err := newCRLFiles(cfg.CRLFiles, log)
+	if err := errors.Join(set.err, err); err != nil {
+		return nil, err
 	}
+	f := &Files{holder: newHolder(nil), cfg: cfg, role: role, paths: paths, crls: crls, reload: reload{log: log}}
 	if err := f.use(set); err != nil {
 		return nil, err
 	}
 	f.reload.good = set.sum
 	f.reload.warn(set)
 	f.warnUnused(log)
+	f.crls.warn(time.Now())
 	return f, nil
 }
 
@@ -61,8 +64,24 @@ func (f *Files) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			f.reload.look(f.paths.read(), f.use)
+			f.look()
 		}
+	}
+}
+
+func (f *Files) look() {
+	changed := f.crls.look()
+	before := f.held()
+	f.reload.look(f.paths.read(), f.use)
+	if f.held() == before && changed {
+		next, a := *before, *before.anchors
+		a.crls, next.anchors = f.crls.current(), &a
+		f.replace(&next)
+	}
+	if f.reload.fault != nil {
+		f.fault(f.reload.fault)
+	} else {
+		f.good()
 	}
 }
 
@@ -74,13 +93,16 @@ func (f *Files) use(set fileSet) error {
 	if err := errors.Join(pairErr, ownErr, foreignErr); err != nil {
 		return err
 	}
+	held := f.held()
+	pair = keep(held.certificate(), pair)
 	domain, err := ownDomain(pair.Leaf, f.cfg.TrustDomains, foreign)
 	if err != nil {
 		return err
 	}
-	a := &anchors{
+	a := &Anchors{
 		domain: domain, own: own, foreign: foreign,
 		accepted: acceptedDomains(f.cfg.TrustDomains, domain), allowDemo: f.cfg.AllowDemoCA,
+		crls: f.crls.current(),
 	}
 	if _, ok := foreign[domain]; ok {
 		return fmt.Errorf("SALLYPORT_FEDERATED_CA_FILES: %s is our own trust domain: its anchors belong into SALLYPORT_TLS_CA_FILE", domain)
@@ -90,20 +112,27 @@ func (f *Files) use(set fileSet) error {
 			return fmt.Errorf("SALLYPORT_TRUST_DOMAINS: %s has no anchors: give it a file in SALLYPORT_FEDERATED_CA_FILES", accepted)
 		}
 	}
-	material, err := newMaterial(pair, f.role, a, time.Now())
+	material, err := newMaterial(pair, f.role, a, held)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.paths.chain.variable, err)
 	}
+	material.requirePQ = f.cfg.RequirePQ
 	f.set(material)
 	return nil
 }
 
-// warnUnused names anchors that do nothing. They may stand there on purpose, for
-// a time, so they are no error.
+// warnUnused names anchors that do nothing, and those that no CRL goes with. They
+// may stand there on purpose, for a time, so they are no error.
 func (f *Files) warnUnused(log *slog.Logger) {
 	for _, file := range f.paths.federated {
 		if !f.held().anchors.accepts(file.domain) {
 			log.Warn("trust domain has anchors but is not accepted: SALLYPORT_TRUST_DOMAINS does not name it", "trust_domain", file.domain.Name())
+		}
+	}
+	a := f.held().anchors
+	for _, domain := range a.accepted {
+		for _, name := range a.crls.unlisted(a.of(domain)) {
+			log.Warn("authority has no CRL: what it issued cannot be revoked", "authority", name, "trust_domain", domain.Name())
 		}
 	}
 }

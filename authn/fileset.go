@@ -48,7 +48,7 @@ func (p filePaths) read() fileSet {
 		if file.path == "" {
 			return nil, 0
 		}
-		text, mode, err := readFile(file.path)
+		text, mode, err := readFile(file.path, maxFile)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", file.variable, err))
 			text = []byte(err.Error())
@@ -115,7 +115,8 @@ type reload struct {
 	log  *slog.Logger
 	good [sha256.Size]byte // what is in force
 	bad  [sha256.Size]byte // what was found last and cannot be used
-	told bool              // of bad
+	// fault is why what was found cannot be used, once that was told.
+	fault error
 }
 
 // look uses a set that differs from the one in force. Files are written one after
@@ -123,7 +124,7 @@ type reload struct {
 // same at the next look, and once.
 func (r *reload) look(set fileSet, use func(fileSet) error) {
 	if set.sum == r.good {
-		r.bad, r.told = [sha256.Size]byte{}, false
+		r.bad, r.fault = [sha256.Size]byte{}, nil
 		return
 	}
 	err := set.err
@@ -132,13 +133,13 @@ func (r *reload) look(set fileSet, use func(fileSet) error) {
 	}
 	switch {
 	case err == nil:
-		r.good, r.bad, r.told = set.sum, [sha256.Size]byte{}, false
+		r.good, r.bad, r.fault = set.sum, [sha256.Size]byte{}, nil
 		r.log.Info("certificate files loaded", "cert_file", set.paths.chain.path, "ca_file", set.paths.ca.path)
 		r.warn(set)
 	case set.sum != r.bad:
-		r.bad, r.told = set.sum, false
-	case !r.told:
-		r.told = true
+		r.bad, r.fault = set.sum, nil
+	case r.fault == nil:
+		r.fault = fmt.Errorf("files cannot be used: %w", err)
 		r.log.Warn("certificate files cannot be used, the last good ones stay in force", "cause", err.Error())
 	}
 }

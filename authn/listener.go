@@ -128,7 +128,7 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
-		l.admit(&Conn{Conn: inner}, time.Now())
+		l.admit(&Conn{Conn: inner, source: l.source}, time.Now())
 	}
 }
 
@@ -158,7 +158,7 @@ func (l *Listener) admit(conn *Conn, at time.Time) {
 
 func (l *Listener) shake(conn *Conn, place *list.Element, deadline time.Time) {
 	defer l.running.Done()
-	secure, err := shake(conn, l.source, l.protocol, l.cfg.Auth, deadline)
+	secure, err := shake(conn, l.protocol, l.cfg.Auth, deadline)
 	l.mu.Lock()
 	// Remove does nothing where admit has removed it.
 	l.underway.Remove(place)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -24,9 +23,23 @@ type Source interface {
 	Changed() <-chan struct{}
 }
 
-// Keeper is a Source that stays current while Run runs.
+// Trust gives what peers are judged by, as it is now. Unlike a Source it goes on
+// when our own certificate has expired: who is there already must still leave when
+// its reason ends.
+type Trust interface {
+	// Anchors returns the current ones. The error says why there are none yet.
+	Anchors() (*Anchors, error)
+	// Changed is closed when Anchors may answer otherwise than it did.
+	Changed() <-chan struct{}
+}
+
+// Keeper is a Source and a Trust that stays current while Run runs.
 type Keeper interface {
 	Source
+	// Anchors is of Trust.
+	Anchors() (*Anchors, error)
+	// Health tells how the source is.
+	Health() Health
 	// Run returns nil when ctx is done, and all it started has ended by then.
 	Run(ctx context.Context) error
 }
@@ -41,72 +54,24 @@ type Material struct {
 	// TrustDomain is our own, "" where there is none.
 	TrustDomain string
 
-	anchors *anchors
+	anchors *Anchors
+	// requirePQ refuses every key exchange that is not post-quantum.
+	requirePQ bool
+}
+
+// Anchors are what peers are judged by.
+func (m *Material) Anchors() *Anchors { return m.anchors }
+
+// certificate is nil of no material.
+func (m *Material) certificate() *tls.Certificate {
+	if m == nil {
+		return nil
+	}
+	return m.Certificate
 }
 
 // NotAfter is when our own certificate ends.
 func (m *Material) NotAfter() time.Time { return m.Certificate.Leaf.NotAfter }
-
-// holder keeps the current material of a source and tells of changes.
-type holder struct {
-	mu       sync.Mutex
-	material *Material
-	err      error
-	changed  chan struct{}
-}
-
-func newHolder(why error) *holder { return &holder{err: why, changed: make(chan struct{})} }
-
-func (h *holder) Changed() <-chan struct{} {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.changed
-}
-
-func (h *holder) Material() (*Material, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.material == nil {
-		return nil, h.err
-	}
-	if err := ownExpiry(h.material.Certificate, time.Now()); err != nil {
-		if h.err != nil {
-			return nil, fmt.Errorf("%w; %w", err, h.err)
-		}
-		return nil, err
-	}
-	return h.material, nil
-}
-
-// held is the material, expired or not; nil where there was none yet.
-func (h *holder) held() *Material {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.material
-}
-
-// set replaces the material.
-func (h *holder) set(m *Material) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.material, h.err = m, nil
-	h.broadcastLocked()
-}
-
-// fault says why there is no material yet, or no newer. What there is stays.
-func (h *holder) fault(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.err = err
-	if h.material == nil {
-		h.broadcastLocked()
-	}
-}
-
-func (h *holder) broadcastLocked() {
-	close(h.changed)
-	h.changed = make(chan struct{})
-}
 
 func ownExpiry(cert *tls.Certificate, now time.Time) error {
 	switch leaf := cert.Leaf; {

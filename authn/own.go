@@ -1,10 +1,12 @@
 package authn
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -12,9 +14,15 @@ import (
 
 // newMaterial puts a key pair and anchors together, and refuses what no peer
 // could take: an expired certificate, one of another role, a client without an
-// identity.
-func newMaterial(pair *tls.Certificate, role Role, a *anchors, now time.Time) (*Material, error) {
-	if err := checkOwn(pair, role, now); err != nil {
+// identity. The pair that is in force already may have expired: new anchors are for
+// who is there, and do not wait for a new certificate.
+func newMaterial(pair *tls.Certificate, role Role, a *Anchors, current *Material) (*Material, error) {
+	if current == nil || current.Certificate != pair {
+		if err := ownExpiry(pair, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkOwn(pair, role); err != nil {
 		return nil, err
 	}
 	if err := a.refuseDemo(pair); err != nil {
@@ -25,10 +33,7 @@ func newMaterial(pair *tls.Certificate, role Role, a *anchors, now time.Time) (*
 }
 
 // checkOwn judges our own key pair as far as it goes without anchors.
-func checkOwn(pair *tls.Certificate, role Role, now time.Time) error {
-	if err := ownExpiry(pair, now); err != nil {
-		return err
-	}
+func checkOwn(pair *tls.Certificate, role Role) error {
 	if err := checkLeaf(pair.Leaf, role); err != nil {
 		return fmt.Errorf("own %w", err)
 	}
@@ -36,6 +41,15 @@ func checkOwn(pair *tls.Certificate, role Role, now time.Time) error {
 		return fmt.Errorf("own %w", err)
 	}
 	return nil
+}
+
+// keep returns the pair that is in force where the new one is the same: whoever
+// compares sees then that only anchors changed.
+func keep(current, found *tls.Certificate) *tls.Certificate {
+	if current != nil && slices.EqualFunc(current.Certificate, found.Certificate, bytes.Equal) {
+		return current
+	}
+	return found
 }
 
 // ownIdentity is ours as a peer would read it. A server may be known by several
@@ -71,7 +85,7 @@ func ownDomain(leaf *x509.Certificate, accepted TrustDomains, foreign map[spiffe
 }
 
 // refuseDemo keeps the demo's CA out of everything but the demo.
-func (a *anchors) refuseDemo(pair *tls.Certificate) error {
+func (a *Anchors) refuseDemo(pair *tls.Certificate) error {
 	if a.allowDemo {
 		return nil
 	}
@@ -105,11 +119,12 @@ func (m *Material) verifyOwn(role Role) error {
 	}
 	if m.Identity.IsZero() {
 		_, err := guard(func() (*Peer, error) {
-			chains, err := m.chainsDNS(chain, role, time.Now())
+			t := trial{role: role, now: time.Now()}
+			chains, err := m.anchors.chainsDNS(chain, t)
 			if err != nil {
 				return nil, err
 			}
-			return m.prove(Identity{}, chains, role, m.anchors.own.source)
+			return m.anchors.prove(new(Peer), chains, t)
 		})
 		return err
 	}

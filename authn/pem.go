@@ -17,7 +17,7 @@ const maxFile = 4 << 20
 
 // readFile reads a whole regular file and tells its permissions. They are those
 // of the file that was opened, also when a link is moved meanwhile.
-func readFile(path string) ([]byte, os.FileMode, error) {
+func readFile(path string, limit int64) ([]byte, os.FileMode, error) {
 	// A pipe would block the open.
 	if info, err := os.Stat(path); err != nil {
 		return nil, 0, err
@@ -33,12 +33,12 @@ func readFile(path string) ([]byte, os.FileMode, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	text, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(text) > maxFile {
-		return nil, 0, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	if int64(len(text)) > limit {
+		return nil, 0, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return text, info.Mode().Perm(), nil
 }

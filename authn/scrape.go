@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,8 +19,9 @@ type Scrape struct {
 	reload reload
 
 	// Only NewScrape and Run touch these.
-	parts scrapeParts
-	base  *Material // of the tunnel, as last seen
+	parts  scrapeParts
+	base   *Material // of the tunnel, as last seen
+	behind error     // why base is not in force
 }
 
 // scrapeParts are what the files say.
@@ -65,6 +67,7 @@ func (s *Scrape) Run(ctx context.Context) error {
 	for {
 		changed := s.tunnel.Changed()
 		s.follow()
+		s.settle()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -75,21 +78,41 @@ func (s *Scrape) Run(ctx context.Context) error {
 	}
 }
 
+// settle notes how the source is: its own files, and the tunnel's source where
+// there is nothing of that yet.
+func (s *Scrape) settle() {
+	switch err := cmp.Or(s.reload.fault, s.behind); err {
+	case nil:
+		s.good()
+	default:
+		s.fault(err)
+	}
+}
+
 // follow takes over what the tunnel's source has now. An expired certificate of
 // the tunnel's is no reason to stop where the scrape side has its own.
 func (s *Scrape) follow() {
-	base, err := s.tunnel.Material()
+	base, err := latest(s.tunnel)
 	if err != nil {
-		s.fault(err)
+		s.behind = err
 		return
 	}
 	if base == s.base {
 		return
 	}
 	s.base = base
-	if err := s.compose(s.parts); err != nil {
-		s.fault(err)
+	s.behind = s.compose(s.parts)
+}
+
+// latest is a source's material, of one of our own sources also where it has
+// expired: its anchors go on.
+func latest(source Source) (*Material, error) {
+	if own, ok := source.(interface{ held() *Material }); ok {
+		if held := own.held(); held != nil {
+			return held, nil
+		}
 	}
+	return source.Material()
 }
 
 // use takes over a set of files, whole or not at all.
@@ -99,7 +122,11 @@ func (s *Scrape) use(set fileSet) error {
 	if s.paths.chain.path != "" {
 		pair, err := set.pair()
 		if err == nil {
-			if err = checkOwn(pair, Server, time.Now()); err != nil {
+			pair = keep(s.parts.pair, pair)
+			if pair != s.parts.pair {
+				err = ownExpiry(pair, time.Now())
+			}
+			if err = cmp.Or(err, checkOwn(pair, Server)); err != nil {
 				err = fmt.Errorf("%s: %w", s.paths.chain.variable, err)
 			}
 		}
@@ -132,10 +159,11 @@ func (s *Scrape) compose(parts scrapeParts) error {
 	if parts.own.certs != nil {
 		a.own = parts.own
 	}
-	material, err := newMaterial(pair, Server, &a, time.Now())
+	material, err := newMaterial(pair, Server, &a, s.held())
 	if err != nil {
 		return fmt.Errorf("scrape side: %w", err)
 	}
+	material.requirePQ = s.base.requirePQ
 	s.set(material)
 	return nil
 }

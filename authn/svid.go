@@ -1,12 +1,10 @@
 package authn
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -36,7 +34,7 @@ func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
 		w.log.Info("Workload API gave an update", "id", material.Identity.String(), "not_after", material.NotAfter(), "new_svid", newPair)
 		return
 	}
-	w.fault(nil)
+	w.good()
 	if recovered {
 		w.log.Info("Workload API is back", "id", material.Identity.String(), "not_after", material.NotAfter())
 	}
@@ -73,7 +71,7 @@ func (w *WorkloadAPI) choose(svids []*x509svid.SVID, current *Material) (*x509sv
 
 func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, current *Material) (*Material, error) {
 	domain := svid.ID.TrustDomain()
-	a := &anchors{
+	a := &Anchors{
 		domain: domain, foreign: make(map[spiffeid.TrustDomain]bundle),
 		accepted: acceptedDomains(w.cfg.TrustDomains, domain), allowDemo: w.cfg.AllowDemoCA,
 	}
@@ -88,13 +86,13 @@ func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, cur
 	if len(a.own.certs) == 0 {
 		return nil, errors.New("no anchors of its trust domain")
 	}
-	pair := pairOf(svid)
-	// The same SVID comes again whenever a bundle changes. It stays the same value,
-	// so that whoever compares sees that only anchors changed.
-	if current != nil && slices.EqualFunc(current.Certificate.Certificate, pair.Certificate, bytes.Equal) {
-		pair = current.Certificate
+	// The same SVID comes again whenever a bundle changes.
+	material, err := newMaterial(keep(current.certificate(), pairOf(svid)), w.role, a, current)
+	if err != nil {
+		return nil, err
 	}
-	return newMaterial(pair, w.role, a, time.Now())
+	material.requirePQ = w.cfg.RequirePQ
+	return material, nil
 }
 
 func pairOf(svid *x509svid.SVID) *tls.Certificate {

@@ -28,8 +28,12 @@ func serverConfig(m *Material, protocol string, auth ClientAuth, verify func(tls
 	if protocol == protocolTunnel {
 		minimum = tls.VersionTLS13
 	}
+	if m.requirePQ {
+		minimum = tls.VersionTLS13 // No earlier one has such a group.
+	}
 	return &tls.Config{
 		MinVersion:             minimum,
+		CurvePreferences:       m.groups(),
 		NextProtos:             []string{protocol},
 		Certificates:           []tls.Certificate{*m.Certificate},
 		ClientAuth:             auth.tls(),
@@ -43,6 +47,7 @@ func serverConfig(m *Material, protocol string, auth ClientAuth, verify func(tls
 func clientConfig(m *Material, verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
+		CurvePreferences:       m.groups(),
 		NextProtos:             []string{protocolTunnel},
 		Certificates:           []tls.Certificate{*m.Certificate},
 		InsecureSkipVerify:     true, // VerifyConnection verifies.
@@ -56,6 +61,9 @@ func clientConfig(m *Material, verify func(tls.ConnectionState) error) *tls.Conf
 // for the proof that the peer holds the key comes after this.
 func verifyClient(m *Material, auth ClientAuth, proved **Peer) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
+		if err := m.checkGroup(state); err != nil {
+			return err
+		}
 		if len(state.PeerCertificates) == 0 {
 			if auth == RequireClient {
 				return fail(NoCertificate, errors.New("peer has no certificate"))
@@ -66,7 +74,7 @@ func verifyClient(m *Material, auth ClientAuth, proved **Peer) func(tls.Connecti
 		if err != nil {
 			return err
 		}
-		*proved = peer
+		*proved = peer.over(state)
 		return nil
 	}
 }

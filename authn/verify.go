@@ -11,16 +11,29 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
-// Verify judges a chain (leaf first) that a peer of the given role presented, or
-// once presented: against the anchors of this state and the clock as it is. An
-// error is an *Error. It is safe on any certificate that crypto/x509 parses.
+// trial is what a chain is verified for.
+type trial struct {
+	role Role
+	now  time.Time
+	// live: the peer has passed a handshake with this chain, see Anchors.Judge.
+	live bool
+}
+
+// Verify judges a chain (leaf first) that a peer of the given role presents,
+// against these anchors and the clock as it is. An error is an *Error. It is safe
+// on any certificate that crypto/x509 parses.
+func (a *Anchors) Verify(certs []*x509.Certificate, role Role) (*Peer, error) {
+	return guard(func() (*Peer, error) { return a.verify(certs, trial{role: role, now: time.Now()}) })
+}
+
+// Verify is that of the anchors.
 func (m *Material) Verify(certs []*x509.Certificate, role Role) (*Peer, error) {
-	return guard(func() (*Peer, error) { return m.verify(certs, role, time.Now()) })
+	return m.anchors.Verify(certs, role)
 }
 
 // verifyID is Verify, and the peer must be that very workload.
-func (m *Material) verifyID(certs []*x509.Certificate, role Role, want spiffeid.ID) (*Peer, error) {
-	peer, err := m.Verify(certs, role)
+func (a *Anchors) verifyID(certs []*x509.Certificate, role Role, want spiffeid.ID) (*Peer, error) {
+	peer, err := a.Verify(certs, role)
 	if err != nil {
 		return nil, err
 	}
@@ -32,8 +45,8 @@ func (m *Material) verifyID(certs []*x509.Certificate, role Role, want spiffeid.
 
 // verifyHost judges a proxy by the host name or address that was dialled. Only
 // files mode knows such a proxy. Its certificate may have other names besides.
-func (m *Material) verifyHost(certs []*x509.Certificate, host string) (*Peer, error) {
-	return guard(func() (*Peer, error) { return m.verifyName(certs, host, time.Now()) })
+func (a *Anchors) verifyHost(certs []*x509.Certificate, host string) (*Peer, error) {
+	return guard(func() (*Peer, error) { return a.verifyName(certs, host, trial{role: Server, now: time.Now()}) })
 }
 
 // guard turns a panic into a refusal. What runs inside parses what a stranger
@@ -48,7 +61,7 @@ func guard(verify func() (*Peer, error)) (peer *Peer, err error) {
 	return verify()
 }
 
-func (m *Material) verify(certs []*x509.Certificate, role Role, now time.Time) (*Peer, error) {
+func (a *Anchors) verify(certs []*x509.Certificate, t trial) (*Peer, error) {
 	if len(certs) == 0 {
 		return nil, fail(NoCertificate, errors.New("peer has no certificate"))
 	}
@@ -57,33 +70,33 @@ func (m *Material) verify(certs []*x509.Certificate, role Role, now time.Time) (
 	if err != nil {
 		return nil, fail(BadIdentity, err)
 	}
-	if err := checkLeaf(leaf, role); err != nil {
+	if err := checkLeaf(leaf, t.role); err != nil {
 		return nil, err
 	}
 	var chains [][]*x509.Certificate
-	anchored := m.anchors.own
+	anchored := a.own
 	switch identity.Kind() {
 	case SPIFFE:
-		anchored = m.anchors.of(id.TrustDomain())
-		chains, err = m.chainsSPIFFE(certs, id, now)
+		anchored = a.of(id.TrustDomain())
+		chains, err = a.chainsSPIFFE(certs, id, t.now)
 	case DNS:
-		chains, err = m.chainsDNS(certs, role, now)
+		chains, err = a.chainsDNS(certs, t)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return m.prove(identity, chains, role, anchored.source)
+	return a.prove(&Peer{Identity: identity, Source: anchored.source, role: t.role, domain: id.TrustDomain(), presented: certs}, chains, t)
 }
 
-func (m *Material) chainsSPIFFE(certs []*x509.Certificate, id spiffeid.ID, now time.Time) ([][]*x509.Certificate, error) {
+func (a *Anchors) chainsSPIFFE(certs []*x509.Certificate, id spiffeid.ID, now time.Time) ([][]*x509.Certificate, error) {
 	domain := id.TrustDomain()
-	if !m.anchors.accepts(domain) {
+	if !a.accepts(domain) {
 		return nil, fail(UntrustedDomain, fmt.Errorf("trust domain %.255q is not accepted: SALLYPORT_TRUST_DOMAINS does not name it", domain.Name()))
 	}
-	if len(m.anchors.of(domain).certs) == 0 {
+	if len(a.of(domain).certs) == 0 {
 		return nil, fail(UnknownAuthority, fmt.Errorf("no anchors for trust domain %.255q", domain.Name()))
 	}
-	verified, chains, err := x509svid.Verify(certs, m.anchors, x509svid.WithTime(now))
+	verified, chains, err := x509svid.Verify(certs, a, x509svid.WithTime(now))
 	if err != nil {
 		return nil, fail(chainReason(err), err)
 	}
@@ -93,15 +106,15 @@ func (m *Material) chainsSPIFFE(certs []*x509.Certificate, id spiffeid.ID, now t
 	return chains, nil
 }
 
-func (m *Material) chainsDNS(certs []*x509.Certificate, role Role, now time.Time) ([][]*x509.Certificate, error) {
-	if !m.anchors.acceptsDNS() {
+func (a *Anchors) chainsDNS(certs []*x509.Certificate, t trial) ([][]*x509.Certificate, error) {
+	if !a.acceptsDNS() {
 		return nil, fail(BadIdentity, errors.New("certificate has no SPIFFE ID"))
 	}
 	chains, err := certs[0].Verify(x509.VerifyOptions{
-		Roots:         m.anchors.own.pool(),
+		Roots:         a.own.pool(),
 		Intermediates: bundle{certs: certs[1:]}.pool(),
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{role.extKeyUsage()},
+		CurrentTime:   t.now,
+		KeyUsages:     []x509.ExtKeyUsage{t.role.extKeyUsage()},
 	})
 	if err != nil {
 		return nil, fail(chainReason(err), fmt.Errorf("verifying certificate: %w", err))
@@ -109,21 +122,21 @@ func (m *Material) chainsDNS(certs []*x509.Certificate, role Role, now time.Time
 	return chains, nil
 }
 
-func (m *Material) verifyName(certs []*x509.Certificate, host string, now time.Time) (*Peer, error) {
+func (a *Anchors) verifyName(certs []*x509.Certificate, host string, t trial) (*Peer, error) {
 	if len(certs) == 0 {
 		return nil, fail(NoCertificate, errors.New("peer has no certificate"))
 	}
-	if err := checkLeaf(certs[0], Server); err != nil {
+	if err := checkLeaf(certs[0], t.role); err != nil {
 		return nil, err
 	}
-	chains, err := m.chainsDNS(certs, Server, now)
+	chains, err := a.chainsDNS(certs, t)
 	if err != nil {
 		return nil, err
 	}
 	if err := certs[0].VerifyHostname(host); err != nil {
 		return nil, fail(WrongPeer, err)
 	}
-	return m.prove(Identity{kind: DNS, name: host}, chains, Server, m.anchors.own.source)
+	return a.prove(&Peer{Identity: Identity{kind: DNS, name: host}, Source: a.own.source, role: t.role, presented: certs}, chains, t)
 }
 
 // identityOf reads the one name that a certificate may be known by.
@@ -159,38 +172,38 @@ func readSPIFFE(uri string) (Identity, spiffeid.ID, error) {
 	return identity, id, err
 }
 
-// prove picks the chain that lasts longest: an old root beside its cross-signed
-// successor must not end a session early.
-func (m *Material) prove(identity Identity, chains [][]*x509.Certificate, role Role, source string) (*Peer, error) {
-	var best *Peer
+// prove gives the peer the chain that lasts longest: an old root beside its
+// cross-signed successor must not end a session early.
+func (a *Anchors) prove(peer *Peer, chains [][]*x509.Certificate, t trial) (*Peer, error) {
 	var last error = fail(BadChain, errors.New("no chain"))
 	for _, chain := range chains {
-		if err := m.checkChain(chain, role); err != nil {
+		if err := a.checkChain(chain, t); err != nil {
 			last = err
 			continue
 		}
-		if end := earliestEnd(chain); best == nil || end.After(best.NotAfter) {
-			best = &Peer{Identity: identity, Chain: chain, NotAfter: end, Source: source}
+		if end := earliestEnd(chain); peer.Chain == nil || end.After(peer.NotAfter) {
+			peer.Chain, peer.NotAfter = chain, end
 		}
 	}
-	if best == nil {
+	if peer.Chain == nil {
 		return nil, last
 	}
-	return best, nil
+	return peer, nil
 }
 
-// checkChain holds an intermediate to the purposes it was restricted to, which
-// x509svid.Verify does not look at.
-func (m *Material) checkChain(chain []*x509.Certificate, role Role) error {
-	if !m.anchors.allowDemo && anyMarked(chain) {
+// checkChain is what path building leaves out. It holds an intermediate to the
+// purposes it was restricted to, which x509svid.Verify does not look at, and asks
+// what has been revoked.
+func (a *Anchors) checkChain(chain []*x509.Certificate, t trial) error {
+	if !a.allowDemo && anyMarked(chain) {
 		return fail(DemoAuthority, errors.New("certificate was issued by the demo's CA"))
 	}
 	for _, cert := range chain[1:] {
-		if restrictsUsage(cert) && !slices.Contains(cert.ExtKeyUsage, role.extKeyUsage()) && !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny) {
-			return fail(WrongPurpose, fmt.Errorf("an authority in the chain may not vouch for %s", role))
+		if restrictsUsage(cert) && !slices.Contains(cert.ExtKeyUsage, t.role.extKeyUsage()) && !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny) {
+			return fail(WrongPurpose, fmt.Errorf("an authority in the chain may not vouch for %s", t.role))
 		}
 	}
-	return nil
+	return a.crls.check(chain, t)
 }
 
 func earliestEnd(chain []*x509.Certificate) time.Time {
