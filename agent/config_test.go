@@ -187,7 +187,7 @@ func checkOffer(t *testing.T, targets agent.Targets) {
 	if len(targets) == 0 {
 		return
 	}
-	a, err := agent.New(cfg, nil, nil, nil)
+	a, err := agent.New(cfg, agent.Parts{})
 	if err != nil {
 		t.Fatalf("valid targets make no agent: %v", err)
 	}
