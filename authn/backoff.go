@@ -7,10 +7,11 @@ import (
 
 const (
 	firstDelay = 250 * time.Millisecond
-	maxDelay   = 5 * time.Second
+	// Less than the 5 s within which a source that is back must be in use.
+	maxDelay = 4 * time.Second
 )
 
-// backoff gives delays that grow by 1.6 up to 5 s, each drawn from zero to there:
+// backoff gives delays that grow by 1.6 up to 4 s, each drawn from zero to there:
 // a thousand workloads that lost one node's agent come back spread out.
 type backoff struct{ ceiling time.Duration }
 

@@ -25,6 +25,9 @@ type Health struct {
 	// Revocation tells of a revocation list that lets nobody in, "" where all is
 	// well.
 	Revocation string
+	// Tokens tells why the keys of bearer tokens may be missing or old, "" where all
+	// is well or nobody asked for them.
+	Tokens string
 	// CRLNextUpdate is when the first revocation list will be out of date; zero
 	// where there are none.
 	CRLNextUpdate time.Time

@@ -105,6 +105,17 @@ func plainLabel(label string) bool {
 	return true
 }
 
+// JWTIdentity is that of a workload which showed a JWT-SVID. It is another than the
+// one that its certificate proves.
+func JWTIdentity(id spiffeid.ID) (Identity, error) {
+	identity, err := SPIFFEIdentity(id)
+	if err != nil {
+		return Identity{}, err
+	}
+	identity.kind = JWT
+	return identity, nil
+}
+
 // AnonymousIdentity is that of a scraper which needs no credential.
 func AnonymousIdentity() Identity { return Identity{kind: Anonymous} }
 
@@ -119,7 +130,7 @@ func (i Identity) String() string { return i.name }
 
 // TrustDomain returns the trust domain's name, "" where there is none.
 func (i Identity) TrustDomain() string {
-	if i.kind != SPIFFE {
+	if i.kind != SPIFFE && i.kind != JWT {
 		return ""
 	}
 	domain, _, _ := strings.Cut(i.name[len(spiffeScheme):], "/")
@@ -130,7 +141,7 @@ func (i Identity) TrustDomain() string {
 // one. The slice is the caller's.
 func (i Identity) Segments() []string {
 	switch i.kind {
-	case SPIFFE:
+	case SPIFFE, JWT:
 		_, path, _ := strings.Cut(i.name[len(spiffeScheme):], "/")
 		return strings.Split(path, "/")
 	case DNS:

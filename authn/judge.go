@@ -3,6 +3,7 @@ package authn
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,6 +21,9 @@ import (
 // A revocation list that is out of date or cannot be read lets nobody in, but it
 // makes nobody leave: Judge goes by what it said last.
 func (a *Anchors) Judge(peer *Peer) (*Peer, error) {
+	if peer == nil {
+		return nil, fail(NoCertificate, errors.New("there is no peer"))
+	}
 	t := trial{role: peer.role, now: time.Now(), live: true}
 	judged, err := guard(func() (*Peer, error) {
 		if a.stands(peer, t) {

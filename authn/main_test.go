@@ -240,3 +240,7 @@ func chainOf(t testing.TB, leaf *pki.Leaf) []*x509.Certificate {
 	}
 	return chain
 }
+
+func dialTCP(addr net.Addr) (net.Conn, error) {
+	return (&net.Dialer{Timeout: patience}).Dial("tcp", addr.String())
+}

@@ -56,6 +56,7 @@ func NewScrape(tunnel Source, cfg ScrapeConfig, log *slog.Logger) (*Scrape, erro
 	}
 	s.reload.good = set.sum
 	s.reload.warn(set)
+	s.settle()
 	return s, nil
 }
 

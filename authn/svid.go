@@ -15,6 +15,8 @@ import (
 // update puts an answer of the Workload API in force, or tells why not: then what
 // there was stays.
 func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
+	w.renewing.Lock()
+	defer w.renewing.Unlock()
 	current := w.held()
 	svid, err := w.choose(answer.SVIDs, current)
 	if err != nil {
@@ -74,6 +76,7 @@ func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, cur
 	a := &Anchors{
 		domain: domain, foreign: make(map[spiffeid.TrustDomain]bundle),
 		accepted: acceptedDomains(w.cfg.TrustDomains, domain), allowDemo: w.cfg.AllowDemoCA,
+		tokens: w.tokens.get(),
 	}
 	for _, b := range bundles.Bundles() {
 		found := bundle{certs: b.X509Authorities(), source: sourceSPIFFE}

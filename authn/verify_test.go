@@ -60,11 +60,21 @@ func setURIs(uris ...string) func(*x509.Certificate) {
 }
 
 // world is one proxy's view: two trust domains with anchors, of which the second
-// is foreign; a third that is known but not accepted.
+// is foreign; a third that is known but not accepted. Our own domain has several
+// authorities, some with a CRL.
 type world struct {
 	own, partner, shunned, unknown *pki.CA
 	source                         *authn.Files
+
+	// Authorities with a CRL: a good one; out of date; of tomorrow; signed by
+	// another key; two, of which the older is out of date.
+	listed, stale, early, forged, renewed *pki.CA
+	// below is an authority under listed, with a CRL of its own; cut is a revoked one.
+	below, cut *pki.CA
 }
+
+// gone is the serial number that every CRL of the world lists.
+var gone = big.NewInt(0x60e)
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -75,7 +85,9 @@ func newWorld(t testing.TB) *world {
 		unknown: newCA(t, pki.CAConfig{TrustDomain: domain}),
 	}
 	dir := t.TempDir()
-	cfg := put(t, dir, proxyLeaf(t, w.own), w.own)
+	crls := w.revoke(t, dir)
+	cfg := put(t, dir, proxyLeaf(t, w.own), w.own, w.listed, w.stale, w.early, w.forged, w.renewed)
+	cfg.CRLFiles = crls
 	write(t, filepath.Join(dir, "partner.pem"), w.partner.CertPEM(), 0o600)
 	write(t, filepath.Join(dir, "shunned.pem"), w.shunned.CertPEM(), 0o600)
 	federated := "partner.example=" + filepath.Join(dir, "partner.pem") + ",shunned.example=" + filepath.Join(dir, "shunned.pem")
@@ -92,12 +104,44 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// clients are certificates that somebody may present as an agent. A reason of ""
-// is a good one.
-func (w *world) clients(t testing.TB) map[string]struct {
+// revoke makes the authorities that have CRLs, and the files of these.
+func (w *world) revoke(t testing.TB, dir string) []string {
+	t.Helper()
+	for _, ca := range []**pki.CA{&w.listed, &w.stale, &w.early, &w.forged, &w.renewed} {
+		*ca = newCA(t, pki.CAConfig{TrustDomain: domain})
+	}
+	for _, ca := range []**pki.CA{&w.below, &w.cut} {
+		var err error
+		if *ca, err = w.listed.Intermediate(pki.CAConfig{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now, day := time.Now(), 24*time.Hour
+	lists := map[string][]byte{
+		"listed.pem":  crlPEM(newCRL(t, w.listed, now.Add(-day), now.Add(day), gone, w.cut.Certificate().SerialNumber)),
+		"below.der":   newCRL(t, w.below, now.Add(-day), now.Add(day), gone),
+		"stale.pem":   crlPEM(newCRL(t, w.stale, now.Add(-day), now.Add(-time.Hour), gone)),
+		"early.pem":   crlPEM(newCRL(t, w.early, now.Add(time.Hour), now.Add(day), gone)),
+		"forged.pem":  crlPEM(forgedCRL(t, w.forged)),
+		"renewed.pem": slices.Concat(crlPEM(newCRL(t, w.renewed, now.Add(-time.Hour), now.Add(day), gone)), crlPEM(newCRL(t, w.renewed, now.Add(-day), now.Add(-time.Hour)))),
+	}
+	var paths []string
+	for name, text := range lists {
+		paths = append(paths, filepath.Join(dir, name))
+		write(t, filepath.Join(dir, name), text, 0o600)
+	}
+	return paths
+}
+
+// client is a certificate that somebody may present as an agent, and why it is
+// refused; "" where it is good.
+type client struct {
 	leaf   *pki.Leaf
 	reason authn.Reason
-} {
+}
+
+// clients are all of them, by what they are.
+func (w *world) clients(t testing.TB) map[string]client {
 	hour := time.Hour
 	node := pki.Request{Role: pki.Agent, SPIFFEID: nodeID}
 	with := func(change func(*x509.Certificate)) pki.Request {
@@ -117,10 +161,6 @@ func (w *world) clients(t testing.TB) map[string]struct {
 			t.Fatal(err)
 		}
 		return ca
-	}
-	type client = struct {
-		leaf   *pki.Leaf
-		reason authn.Reason
 	}
 	all := make(map[string]client)
 	put := func(name string, ca *pki.CA, req pki.Request, reason authn.Reason) {
@@ -194,18 +234,51 @@ func (w *world) clients(t testing.TB) map[string]struct {
 	put("an address", w.own, dnsWith(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, []net.IP{net.IPv4(10, 0, 0, 1)} }), authn.BadIdentity)
 	put("an address for a DNS name", w.own, dnsWith(rawNames(rawDNS("10.0.0.1"))), authn.BadIdentity)
 	put("no names", w.own, dnsWith(rawNames()), authn.BadIdentity)
+
+	serial := func(c *x509.Certificate) { c.SerialNumber = gone }
+	put("good beside a CRL", w.listed, node, "")
+	put("good beside two CRLs, one out of date", w.renewed, node, "")
+	put("good below an authority with a CRL", w.below, node, "")
+	put("a revoked serial of an authority without a CRL", w.own, with(serial), "")
+	put("revoked", w.listed, with(serial), authn.Revoked)
+	put("revoked DNS", w.listed, dnsWith(serial), authn.Revoked)
+	put("revoked by the newer of two CRLs", w.renewed, with(serial), authn.Revoked)
+	put("revoked by an intermediate", w.below, with(serial), authn.Revoked)
+	put("below a revoked intermediate", w.cut, node, authn.Revoked)
+	put("CRL out of date", w.stale, node, authn.RevocationUnknown)
+	put("CRL out of date, DNS", w.stale, dns, authn.RevocationUnknown)
+	put("revoked by a CRL out of date", w.stale, with(serial), authn.Revoked)
+	put("CRL not yet valid", w.early, node, authn.RevocationUnknown)
+	put("CRL signed by another key", w.forged, node, authn.RevocationUnknown)
+	put("listed by a CRL that another key signed", w.forged, with(serial), authn.RevocationUnknown)
+	put("revoked and expired", w.listed, with(func(c *x509.Certificate) {
+		c.SerialNumber, c.NotBefore, c.NotAfter = gone, time.Now().Add(-2*hour), time.Now().Add(-hour)
+	}), authn.Expired)
 	return all
 }
 
 func TestListenerJudgesClients(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	clients := w.clients(t)
+	if len(clients) < 75 {
+		t.Errorf("%d clients", len(clients))
+	}
+	for protocol, listen := range map[string]func(authn.ListenConfig) *authn.Listener{
+		"h2":       func(cfg authn.ListenConfig) *authn.Listener { return authn.ListenTunnel(listen(t), w.source, cfg) },
+		"http/1.1": func(cfg authn.ListenConfig) *authn.Listener { return authn.ListenHTTPS(listen(t), w.source, cfg) },
+	} {
+		t.Run(protocol, func(t *testing.T) { checkListener(t, protocol, listen, clients) })
+	}
+}
+
+func checkListener(t *testing.T, protocol string, listen func(authn.ListenConfig) *authn.Listener, clients map[string]client) {
 	failed := newFailures()
-	tunnel := authn.ListenTunnel(listen(t), w.source, authn.ListenConfig{Failed: failed.hear})
-	peers := serve(t, tunnel)
-	for name, test := range w.clients(t) {
+	listener := listen(authn.ListenConfig{Failed: failed.hear})
+	peers := serve(t, listener)
+	for name, test := range clients {
 		t.Run(name, func(t *testing.T) {
-			_, err := dial(tunnel.Addr(), stranger("h2", test.leaf.TLS()))
+			_, err := dial(listener.Addr(), stranger(protocol, test.leaf.TLS()))
 			if test.reason == "" {
 				if err != nil {
 					t.Fatalf("refused: %v", failed.next(t))

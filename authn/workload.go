@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
@@ -32,9 +33,13 @@ type WorkloadAPI struct {
 	role Role
 	log  *slog.Logger
 
-	// Only Run's goroutine touches it: the cause that was logged last, "" when
-	// all is well.
+	// Only the goroutine of SVIDs touches it: the cause that was logged last, ""
+	// when all is well.
 	told string
+
+	// renewing is held by who makes material of the material in force.
+	renewing sync.Mutex
+	tokens   tokenKeys
 }
 
 // NewWorkloadAPI validates the configuration. There is material once Run has
@@ -50,19 +55,34 @@ func NewWorkloadAPI(cfg Config, role Role, log *slog.Logger) (*WorkloadAPI, erro
 	return &WorkloadAPI{holder: newHolder(waiting), cfg: cfg, role: role, log: log}, nil
 }
 
-// Run keeps a subscription until ctx is done.
+// Run keeps a subscription until ctx is done, and one to the keys of tokens where
+// the configuration wants them.
 func (w *WorkloadAPI) Run(ctx context.Context) error {
-	var delays backoff
-	for {
-		began := time.Now()
-		err := w.subscribe(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
+	var running sync.WaitGroup
+	if w.cfg.JWTBundles {
+		running.Go(func() { keepAsking(ctx, w.subscribeTokens, w.tellTokens) })
+	}
+	keepAsking(ctx, w.subscribe, func(err error) {
 		// That it asks anew is no news; what it hears, or that it hears nothing, is.
 		if err != errStale {
 			w.tell(err)
 		}
+	})
+	running.Wait()
+	return nil
+}
+
+// keepAsking subscribes again and again until ctx is done, and tells why each
+// subscription ended.
+func keepAsking(ctx context.Context, subscribe func(context.Context) error, tell func(error)) {
+	var delays backoff
+	for {
+		began := time.Now()
+		err := subscribe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		tell(err)
 		if time.Since(began) >= settled {
 			delays.reset()
 		}
@@ -71,28 +91,51 @@ func (w *WorkloadAPI) Run(ctx context.Context) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		}
 	}
 }
 
-// subscribe makes one subscription and returns why it ended. Each has a
-// connection of its own: the delays between attempts are ours alone then, and a
-// socket that was made anew is found.
+// subscribe makes one subscription and returns why it ended.
 func (w *WorkloadAPI) subscribe(ctx context.Context) error {
+	s := &subscription{source: w}
+	return s.run(ctx, func(ctx context.Context, client *workloadapi.Client) error {
+		return client.WatchX509Context(ctx, s)
+	})
+}
+
+var (
+	errNoAnswer = fmt.Errorf("no answer within %v", firstAnswer)
+	errStale    = errors.New("no successor in time")
+)
+
+// subscription is told what happens on one stream, all by one goroutine. The
+// library's watch would try again by itself after most errors; it ends at the first
+// here.
+type subscription struct {
+	source  *WorkloadAPI
+	end     context.CancelCauseFunc
+	overdue *time.Timer
+	err     error
+}
+
+// run watches on a connection of its own: the delays between attempts are ours alone
+// then, and a socket that was made anew is found.
+func (s *subscription) run(ctx context.Context, watch func(context.Context, *workloadapi.Client) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	client, err := workloadapi.New(ctx,
-		workloadapi.WithAddr(w.cfg.Socket),
+		workloadapi.WithAddr(s.source.cfg.Socket),
 		workloadapi.WithDialOptions(grpc.WithNoProxy(), grpc.WithDisableServiceConfig()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	s := &subscription{source: w, end: cancel, overdue: time.AfterFunc(firstAnswer, func() { cancel(errNoAnswer) })}
+	s.end = cancel
+	s.overdue = time.AfterFunc(firstAnswer, func() { cancel(errNoAnswer) })
 	// Not the timer of now: an answer replaces it.
 	defer func() { s.overdue.Stop() }()
-	err = client.WatchX509Context(ctx, s)
+	err = watch(ctx, client)
 	switch cause := context.Cause(ctx); {
 	case cause == errNoAnswer || cause == errStale:
 		return cause
@@ -101,21 +144,6 @@ func (w *WorkloadAPI) subscribe(ctx context.Context) error {
 	default:
 		return err
 	}
-}
-
-var (
-	errNoAnswer = fmt.Errorf("no answer within %v", firstAnswer)
-	errStale    = errors.New("no successor in time")
-)
-
-// subscription is told what happens on one stream, all by the goroutine of Run. The
-// library's watch would try again by itself after most errors; it ends at the first
-// here.
-type subscription struct {
-	source  *WorkloadAPI
-	end     context.CancelCauseFunc
-	overdue *time.Timer
-	err     error
 }
 
 func (s *subscription) OnX509ContextUpdate(update *workloadapi.X509Context) {
@@ -138,10 +166,12 @@ func (w *WorkloadAPI) due() time.Time {
 
 // OnX509ContextWatchError also hears of answers that cannot be parsed: these
 // leave the stream as it is.
-func (s *subscription) OnX509ContextWatchError(err error) {
+func (s *subscription) OnX509ContextWatchError(err error) { s.fail(err, s.source.tell) }
+
+func (s *subscription) fail(err error, tell func(error)) {
 	if _, ok := status.FromError(err); !ok && !errors.Is(err, io.EOF) {
 		s.overdue.Stop()
-		s.source.tell(err)
+		tell(err)
 		return
 	}
 	s.err = err
@@ -152,15 +182,33 @@ func (s *subscription) OnX509ContextWatchError(err error) {
 // for as long as it stays the same.
 func (w *WorkloadAPI) tell(err error) {
 	var choice *SVIDChoiceError
-	if !errors.As(err, &choice) {
+	gone := status.Code(err) == codes.PermissionDenied || err.Error() == noSVIDs
+	if errors.As(err, &choice) {
+		gone = true
+	} else {
 		err = fmt.Errorf("waiting for the Workload API at %s: %s", w.cfg.Socket, causeOf(err))
 	}
-	w.fault(err)
+	held := w.held()
+	if gone {
+		w.withdraw(err)
+	} else {
+		w.fault(err)
+	}
 	if cause := err.Error(); cause != w.told {
 		w.told = cause
-		w.log.Warn("no identity from the Workload API", "cause", cause, "have_one", w.held() != nil)
+		switch {
+		case held == nil:
+			w.log.Warn("no identity from the Workload API", "cause", cause)
+		case gone:
+			w.log.Warn("our SVID was withdrawn: it serves until its end", "cause", cause, "not_after", held.NotAfter())
+		default:
+			w.log.Warn("no update from the Workload API: what it gave serves until its end", "cause", cause, "not_after", held.NotAfter())
+		}
 	}
 }
+
+// noSVIDs is what the library says of an answer without any.
+const noSVIDs = "no SVIDs in response"
 
 func causeOf(err error) string {
 	s, ok := status.FromError(err)

@@ -345,11 +345,11 @@ func TestWorkloadAPIKeepsTheLastGoodSVID(t *testing.T) {
 		{"a proxy's", func() { s.give(t, nil, issue(t, s.ca, pki.Request{Role: pki.Proxy, SPIFFEID: nodeID})) }, "clientAuth"},
 		{"the demo's", func() { s.give(t, []*pki.CA{newCA(t, pki.CAConfig{TrustDomain: domain, Demo: true})}, leaf) }, "demo"},
 	} {
-		before := len(s.log.lines("no identity from"))
+		before := len(s.log.lines(`"not_after"`))
 		test.give()
-		waitLine(t, s.log, "no identity from", before+1)
-		lines := s.log.lines("no identity from")
-		if last := lines[len(lines)-1]; !strings.Contains(last, test.says) || !strings.Contains(last, `"have_one":true`) {
+		waitLine(t, s.log, `"not_after"`, before+1)
+		lines := s.log.lines(`"not_after"`)
+		if last := lines[len(lines)-1]; !strings.Contains(last, test.says) || !strings.Contains(last, "serves until its end") {
 			t.Errorf("%s: logged %s, want %q", test.name, last, test.says)
 		}
 		if !material(t, s.source).Certificate.Leaf.Equal(leaf.Certificate()) {
@@ -403,7 +403,7 @@ func TestWorkloadAPIAsksAnewBeforeTheEnd(t *testing.T) {
 	if got := material(t, s.source); !got.Certificate.Leaf.Equal(old.Certificate()) {
 		t.Errorf("holds %v", got.Identity)
 	}
-	if lines := s.log.lines("no identity from"); len(lines) != 0 {
+	if lines := s.log.lines("WARN"); len(lines) != 0 {
 		t.Errorf("logged %s", lines)
 	}
 	next := agentLeaf(t, s.ca)

@@ -1,6 +1,6 @@
 // Package workload is a SPIFFE Workload API for tests: the real gRPC service on a
 // real unix socket, with certificates and keys that it is given, and every fault
-// of its kind on demand. It mints nothing.
+// of its kind on demand. It mints no certificates; a JWTAuthority mints tokens.
 package workload
 
 import (
@@ -28,6 +28,8 @@ type State struct {
 	// Bundles are the anchors of trust domains, by name. Those that no SVID belongs
 	// to are handed out as federated ones.
 	Bundles map[string][]*x509.Certificate
+	// JWT are the keys of tokens. Those of one trust domain are handed out together.
+	JWT []*JWTAuthority
 }
 
 // Server is a Workload API. All its methods may be called at any time, by many.
@@ -40,6 +42,7 @@ type Server struct {
 	serving chan struct{} // closed when running has ended
 	svids   *api.X509SVIDResponse
 	bundles *api.X509BundlesResponse
+	tokens  *api.JWTBundlesResponse
 	version int
 	refusal error
 	stalled bool
@@ -81,14 +84,26 @@ func (s *Server) Set(state State) error {
 	if err != nil {
 		return err
 	}
-	s.SetRaw(svids, bundles)
+	tokens, err := encodeJWT(state.JWT)
+	if err != nil {
+		return err
+	}
+	s.set(svids, bundles, tokens)
 	return nil
 }
 
-// SetRaw hands out any answer at all, however malformed.
+// SetRaw hands out any answer at all, however malformed. Keys of tokens stay.
 func (s *Server) SetRaw(svids *api.X509SVIDResponse, bundles *api.X509BundlesResponse) {
+	s.set(svids, bundles, nil)
+}
+
+// set leaves the keys of tokens where there are no new ones.
+func (s *Server) set(svids *api.X509SVIDResponse, bundles *api.X509BundlesResponse, tokens *api.JWTBundlesResponse) {
 	s.update(func() {
 		s.svids, s.bundles = svids, bundles
+		if tokens != nil {
+			s.tokens = tokens
+		}
 		s.version++
 		s.refusal, s.stalled = nil, false
 	})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	api "github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -184,5 +185,44 @@ func TestRestartMakesANewSocket(t *testing.T) {
 	cancel()
 	if err := s.AwaitOpened(ctx, 1); err == nil {
 		t.Error("waited for nothing")
+	}
+}
+
+func TestTokens(t *testing.T) {
+	ca := authority(t, "example.org")
+	s := workload.Start(t)
+	var authorities []*workload.JWTAuthority
+	for _, domain := range []string{"example.org", "example.org", "partner.example"} {
+		a, err := workload.NewJWTAuthority(domain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		authorities = append(authorities, a)
+	}
+	if err := s.Set(workload.State{SVIDs: []tls.Certificate{svid(t, ca, "spiffe://example.org/a")}, JWT: authorities}); err != nil {
+		t.Fatal(err)
+	}
+	bundles, err := client(t, s).FetchJWTBundles(t.Context())
+	if err != nil || bundles.Len() != 2 {
+		t.Fatalf("bundles %v, %v", bundles, err)
+	}
+	for _, a := range authorities[:2] {
+		token, err := a.Mint(workload.Token{ID: "spiffe://example.org/prometheus", Audience: []string{"x"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := jwtsvid.ParseAndValidate(token, bundles, []string{"x"}); err != nil {
+			t.Errorf("token by %s: %v", a.KeyID(), err)
+		}
+	}
+	wrong, err := authorities[2].Mint(workload.Token{ID: "spiffe://example.org/prometheus", Audience: []string{"x"}, Header: map[string]any{"kid": authorities[0].KeyID()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jwtsvid.ParseAndValidate(wrong, bundles, []string{"x"}); err == nil {
+		t.Error("another domain's signature passes")
+	}
+	if _, err := workload.NewJWTAuthority("no domain"); err == nil {
+		t.Error("an authority of no domain")
 	}
 }

@@ -28,10 +28,15 @@ func (s service) FetchX509Bundles(_ *api.X509BundlesRequest, stream grpc.ServerS
 	return s.server.stream(stream.Context(), func() error { return stream.Send(s.server.current().bundles) })
 }
 
+func (s service) FetchJWTBundles(_ *api.JWTBundlesRequest, stream grpc.ServerStreamingServer[api.JWTBundlesResponse]) error {
+	return s.server.stream(stream.Context(), func() error { return stream.Send(s.server.current().tokens) })
+}
+
 // moment is what a stream sees of the server.
 type moment struct {
 	svids   *api.X509SVIDResponse
 	bundles *api.X509BundlesResponse
+	tokens  *api.JWTBundlesResponse
 	version int
 	refusal error
 	stalled bool
@@ -43,7 +48,7 @@ type moment struct {
 func (s *Server) current() moment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return moment{s.svids, s.bundles, s.version, s.refusal, s.stalled, s.cut, s.cutWith, s.changed}
+	return moment{s.svids, s.bundles, s.tokens, s.version, s.refusal, s.stalled, s.cut, s.cutWith, s.changed}
 }
 
 // stream sends every version of the state until the client leaves or is cut off.
