@@ -90,6 +90,14 @@ func (s *source) issue(t testing.TB, ca *pki.CA, request pki.Request) {
 	writeFile(t, s.dir, "key.pem", key)
 }
 
+// renew has a source that is kept take over another certificate.
+func (s *source) renew(t testing.TB, ca *pki.CA, request pki.Request) {
+	t.Helper()
+	changed := s.Changed()
+	s.issue(t, ca, request)
+	receive(t, changed, "the new certificate")
+}
+
 // trust writes other anchors.
 func (s *source) trust(t testing.TB, anchors ...*pki.CA) {
 	t.Helper()

@@ -18,7 +18,7 @@ const (
 	goodSession = 5 * time.Second
 	// A rotation begins a little later than it might, so that a fleet that was
 	// given certificates at once does not come at once: by up to a hundredth of
-	// the time that is left, and no more than this.
+	// the time that the old one or the new one has left, and no more than this.
 	maxRotationJitter = 10 * time.Second
 	// Longer than anything is waited for without looking at the clock again.
 	longPause = time.Hour
@@ -130,7 +130,8 @@ func (l *link) due(now time.Time) (time.Time, bool) {
 	due := l.serving.renewAt
 	if m.Certificate != l.serving.certificate {
 		if m.Certificate != l.rotateTo {
-			l.rotateTo, l.rotateAt = m.Certificate, now.Add(rotationJitter(l.serving.goodUntil.Sub(now)))
+			l.rotateTo = m.Certificate
+			l.rotateAt = now.Add(rotationJitter(min(l.serving.goodUntil.Sub(now), m.NotAfter().Sub(now))))
 		}
 		if due.IsZero() || l.rotateAt.Before(due) {
 			due = l.rotateAt
@@ -142,6 +143,7 @@ func (l *link) due(now time.Time) (time.Time, bool) {
 	return due, !due.IsZero()
 }
 
+// rotationJitter is how long to wait where the certificates have that long left.
 func rotationJitter(left time.Duration) time.Duration {
 	most := min(left/100, maxRotationJitter)
 	if most <= 0 {
