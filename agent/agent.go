@@ -24,18 +24,20 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc/credentials"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // Agent holds sessions to proxies and scrapes targets for them.
 type Agent struct {
-	cfg     Config
-	creds   credentials.TransportCredentials
-	log     *slog.Logger
-	metrics *metrics
-	dial    dialFunc
+	cfg      Config
+	identity Identity
+	proxyID  spiffeid.ID
+	log      *slog.Logger
+	metrics  *metrics
+	dial     dialFunc
 
 	table   *table
 	file    *targetsFile // nil without one
@@ -46,13 +48,32 @@ type Agent struct {
 	draining atomic.Bool
 }
 
+// Parts are what an agent works with.
+type Parts struct {
+	// Identity is who the agent is, and what it judges proxies by.
+	Identity Identity
+	// ProxyID is what each proxy must prove. The zero ID stands for the host name
+	// that is dialled, which is verified in files mode and refused in SPIFFE mode.
+	ProxyID spiffeid.ID
+	// Log and Metrics may be nil.
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Identity is who an agent is and whom it trusts, as it is now: an authn.Keeper. An
+// agent whose certificate changes has a new session with each proxy before it
+// drains the old one. The certificate is the same as long as its pointer is.
+type Identity interface {
+	authn.Source
+	authn.Trust
+}
+
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // New checks cfg and reads the targets file and the files that it names, and
-// reports every fault at once. It starts nothing. creds prove the agent to each
-// proxy and must know which proxy to expect; the authority they see is the
-// proxy's host:port. log and reg may be nil.
-func New(cfg Config, creds credentials.TransportCredentials, log *slog.Logger, reg prometheus.Registerer) (*Agent, error) {
+// reports every fault at once. It starts nothing.
+func New(cfg Config, parts Parts) (*Agent, error) {
+	log := parts.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -61,7 +82,7 @@ func New(cfg Config, creds credentials.TransportCredentials, log *slog.Logger, r
 		cfg.DrainTimeout = DefaultDrainTimeout
 	}
 	a := &Agent{
-		cfg: cfg, creds: creds, log: log,
+		cfg: cfg, identity: parts.Identity, proxyID: parts.ProxyID, log: log,
 		dial:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		table: newTable(cfg.MaxConcurrentScrapes),
 	}
@@ -76,7 +97,7 @@ func New(cfg Config, creds credentials.TransportCredentials, log *slog.Logger, r
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(reg)
+	m, err := newMetrics(parts.Metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -115,12 +136,18 @@ func (a *Agent) reload(listed Targets) (change, error) {
 	return c, err
 }
 
-var errRanAlready = errors.New("an agent runs once")
+var (
+	errRanAlready = errors.New("an agent runs once")
+	errNobody     = errors.New("an agent needs an identity")
+)
 
 // Run keeps the sessions until ctx ends. Then it drains: it takes no new scrape,
 // lets those in flight finish within Config.DrainTimeout, and returns nil. It
-// fails only if it ran before.
+// fails only if it ran before, or was given no identity.
 func (a *Agent) Run(ctx context.Context) error {
+	if a.identity == nil {
+		return errNobody
+	}
 	if !a.started.CompareAndSwap(false, true) {
 		return errRanAlready
 	}
@@ -143,11 +170,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready is nil while a proxy has welcomed the agent and answered for each of its
-// routes. Otherwise it says in one line what is missing at each.
+// Ready is nil while the agent has a valid certificate, and a proxy has welcomed it
+// and answered for each of its routes. Otherwise it says in one line what is
+// missing.
 func (a *Agent) Ready() error {
+	if a.identity == nil {
+		return errNobody
+	}
 	if a.draining.Load() {
 		return errors.New("draining")
+	}
+	if _, err := a.identity.Material(); err != nil {
+		return fmt.Errorf("no certificate: %s", sayableError(err))
 	}
 	var missing []string
 	for _, l := range a.links {

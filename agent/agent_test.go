@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/seed-951114d4/sallyport/agent"
 )
@@ -50,8 +50,10 @@ type rigOptions struct {
 	targets   agent.Targets
 	configure func(*agent.Config)
 	proxy     func(*fakeProxy)
-	creds     credentials.TransportCredentials
-	pipe      bool // a network inside the process
+	realm     *realm         // the agent's and the proxy's, if not one of their own
+	identity  agent.Identity // if not the realm's
+	proxyID   *spiffeid.ID   // if not the usual one
+	pipe      bool           // a network inside the process
 	dial      func(inner func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -59,7 +61,10 @@ type rigOptions struct {
 // test has done so.
 func startRig(t testing.TB, opts rigOptions) *rig {
 	t.Helper()
-	r := &rig{realm: newRealm(t), log: &logBuffer{}, reg: prometheus.NewRegistry(), ran: make(chan error, 1)}
+	r := &rig{realm: opts.realm, log: &logBuffer{}, reg: prometheus.NewRegistry(), ran: make(chan error, 1)}
+	if r.realm == nil {
+		r.realm = newRealm(t)
+	}
 	var inner net.Listener
 	dial := (&net.Dialer{}).DialContext
 	if opts.pipe {
@@ -83,13 +88,16 @@ func startRig(t testing.TB, opts rigOptions) *rig {
 	if opts.configure != nil {
 		opts.configure(&cfg)
 	}
-	creds := opts.creds
-	if creds == nil {
-		creds = r.realm.creds(proxyID)
+	parts := agent.Parts{Identity: opts.identity, ProxyID: usualProxy, Metrics: r.reg}
+	if parts.Identity == nil {
+		parts.Identity = r.realm.agent
 	}
-	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if opts.proxyID != nil {
+		parts.ProxyID = *opts.proxyID
+	}
+	parts.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if r.agent, err = agent.New(cfg, creds, log, r.reg); err != nil {
+	if r.agent, err = agent.New(cfg, parts); err != nil {
 		t.Fatal(err)
 	}
 	if opts.dial != nil {

@@ -58,7 +58,7 @@ func BenchmarkScrape(b *testing.B) {
 			b.Run(fmt.Sprintf("size=%dKiB/accept=%s", size>>10, accept), func(b *testing.B) {
 				cfg := validConfig()
 				cfg.Targets = agent.Targets{{Path: "/a", URL: bareTarget(b, metricsText(size))}}
-				a, err := agent.New(cfg, nil, nil, nil)
+				a, err := agent.New(cfg, agent.Parts{})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -142,7 +142,7 @@ func TestTargetsAreNotTooMany(t *testing.T) {
 func TestTargetsAreListedWithoutSecrets(t *testing.T) {
 	cfg := validConfig()
 	cfg.Targets = text("/b=https://[::1]/s3cret?token=s3cret,/a=http://x:9100/metrics")
-	a, err := agent.New(cfg, nil, nil, nil)
+	a, err := agent.New(cfg, agent.Parts{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func checkOffer(t *testing.T, targets agent.Targets) {
 	if len(targets) == 0 {
 		return
 	}
-	a, err := agent.New(cfg, nil, nil, nil)
+	a, err := agent.New(cfg, agent.Parts{})
 	if err != nil {
 		t.Fatalf("valid targets make no agent: %v", err)
 	}

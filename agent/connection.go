@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -48,12 +49,16 @@ type connection struct {
 	dialErr   error
 	handshake error
 	broken    error // the first that reading met
+	proved    *authn.Peer
 }
 
-func (a *Agent) newConnection(addr string) (*connection, error) {
+// newConnection prepares a connection on which we show the certificate of that
+// material, and on which the proxy is verified by it.
+func (a *Agent) newConnection(addr string, material *authn.Material) (*connection, error) {
 	c := &connection{}
+	creds := authn.TunnelClientCredentials(pinned{material}, a.proxyID)
 	cc, err := grpc.NewClient("passthrough:///"+addr,
-		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: a.creds, connection: c}),
+		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: creds, connection: c}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, a.dial, addr) }),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -78,6 +83,13 @@ func (a *Agent) newConnection(addr string) (*connection, error) {
 }
 
 func (c *connection) close() { c.cc.Close() }
+
+// peer is the proxy as its handshake proved it.
+func (c *connection) peer() *authn.Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proved
+}
 
 func (c *connection) dial(ctx context.Context, dial dialFunc, addr string) (net.Conn, error) {
 	c.mu.Lock()
@@ -143,6 +155,18 @@ func (c *connection) judge(err error) *connectFault {
 	return &connectFault{result: connectRefused, cause: err}
 }
 
+// prove keeps who the handshake proved.
+func (c *connection) prove(ctx context.Context, info credentials.AuthInfo) error {
+	proved, ok := authn.PeerFromContext(peer.NewContext(ctx, &peer.Peer{AuthInfo: info}))
+	if !ok {
+		return errors.New("the handshake proved nobody")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.proved = proved
+	return nil
+}
+
 // notingCredentials keep the errors of the handshake and of what follows it,
 // which gRPC makes into a text or forgets.
 type notingCredentials struct {
@@ -154,6 +178,11 @@ func (n *notingCredentials) ClientHandshake(ctx context.Context, authority strin
 	conn, info, err := n.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	if err != nil {
 		n.connection.note(&n.connection.handshake, err)
+		return nil, nil, err
+	}
+	if err := n.connection.prove(ctx, info); err != nil {
+		n.connection.note(&n.connection.handshake, err)
+		_ = conn.Close()
 		return nil, nil, err
 	}
 	return &notingConn{Conn: conn, connection: n.connection, unreadable: make(chan struct{})}, info, nil

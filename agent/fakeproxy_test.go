@@ -15,7 +15,6 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -25,12 +24,20 @@ import (
 
 const proxyID = "spiffe://example.org/sallyport-proxy"
 
+var usualProxy = spiffeid.RequireFromString(proxyID)
+
+// The certificates of a realm.
+var (
+	proxyRequest = pki.Request{Role: pki.Proxy, SPIFFEID: proxyID, DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	agentRequest = pki.Request{Role: pki.Agent, SPIFFEID: "spiffe://example.org/team-a/node"}
+)
+
 var discard = slog.New(slog.DiscardHandler)
 
 // realm is a CA with the certificates of one proxy and one agent.
 type realm struct {
 	ca           *pki.CA
-	proxy, agent authn.Source
+	proxy, agent *source
 }
 
 func newRealm(t testing.TB) *realm {
@@ -40,14 +47,38 @@ func newRealm(t testing.TB) *realm {
 		t.Fatal(err)
 	}
 	r := &realm{ca: ca}
-	r.proxy = r.source(t, pki.Request{Role: pki.Proxy, SPIFFEID: proxyID, DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}, authn.Server)
-	r.agent = r.source(t, pki.Request{Role: pki.Agent, SPIFFEID: "spiffe://example.org/team-a/node"}, authn.Client)
+	r.proxy = r.source(t, proxyRequest, authn.Server, ca)
+	r.agent = r.source(t, agentRequest, authn.Client, ca)
 	return r
 }
 
-func (r *realm) source(t testing.TB, request pki.Request, role authn.Role) authn.Source {
+// source is an identity in files.
+type source struct {
+	*authn.Files
+	dir string
+}
+
+// source makes an identity that is issued by the realm's CA and trusts anchors.
+func (r *realm) source(t testing.TB, request pki.Request, role authn.Role, anchors ...*pki.CA) *source {
 	t.Helper()
-	leaf, err := r.ca.Issue(request)
+	s := &source{dir: t.TempDir()}
+	s.issue(t, r.ca, request)
+	s.trust(t, anchors...)
+	var err error
+	s.Files, err = authn.NewFiles(authn.Config{
+		CertFile: filepath.Join(s.dir, "cert.pem"), KeyFile: filepath.Join(s.dir, "key.pem"), CAFile: filepath.Join(s.dir, "ca.pem"),
+	}, role, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// issue writes another certificate, which a source that is kept takes over within
+// two seconds.
+func (s *source) issue(t testing.TB, ca *pki.CA, request pki.Request) {
+	t.Helper()
+	leaf, err := ca.Issue(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,22 +86,39 @@ func (r *realm) source(t testing.TB, request pki.Request, role authn.Role) authn
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	cfg := authn.Config{
-		CertFile: writeFile(t, dir, "cert.pem", leaf.CertPEM()),
-		KeyFile:  writeFile(t, dir, "key.pem", key),
-		CAFile:   writeFile(t, dir, "ca.pem", r.ca.CertPEM()),
-	}
-	source, err := authn.NewFiles(cfg, role, discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return source
+	writeFile(t, s.dir, "cert.pem", leaf.CertPEM())
+	writeFile(t, s.dir, "key.pem", key)
 }
 
-// creds are the agent's for a proxy of the given ID.
-func (r *realm) creds(id string) credentials.TransportCredentials {
-	return authn.TunnelClientCredentials(r.agent, spiffeid.RequireFromString(id))
+// renew has a source that is kept take over another certificate.
+func (s *source) renew(t testing.TB, ca *pki.CA, request pki.Request) {
+	t.Helper()
+	changed := s.Changed()
+	s.issue(t, ca, request)
+	receive(t, changed, "the new certificate")
+}
+
+// trust writes other anchors.
+func (s *source) trust(t testing.TB, anchors ...*pki.CA) {
+	t.Helper()
+	var pem []byte
+	for _, ca := range anchors {
+		pem = append(pem, ca.CertPEM()...)
+	}
+	writeFile(t, s.dir, "ca.pem", pem)
+}
+
+// keep follows the files until the test ends.
+func (s *source) keep(t testing.TB) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("following files: %v", err)
+		}
+	})
 }
 
 func writeFile(t testing.TB, dir, name string, content []byte) string {

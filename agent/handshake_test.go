@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -19,9 +20,9 @@ import (
 
 // startAgainst runs an agent against a listener that is no fake proxy and waits
 // until its log has told want.
-func startAgainst(t *testing.T, addr string, creds credentials.TransportCredentials, result string, want ...string) {
+func startAgainst(t *testing.T, addr string, realm *realm, proxy spiffeid.ID, result string, want ...string) {
 	t.Helper()
-	r := startRig(t, rigOptions{targets: agent.Targets{someTarget}, creds: creds, configure: func(c *agent.Config) {
+	r := startRig(t, rigOptions{targets: agent.Targets{someTarget}, realm: realm, proxyID: &proxy, configure: func(c *agent.Config) {
 		c.ProxyAddrs = []string{addr}
 	}})
 	deadline := time.Now().Add(20 * time.Second)
@@ -57,7 +58,7 @@ func TestHandshakeWithAnotherProxy(t *testing.T) {
 	t.Parallel()
 	realm := newRealm(t)
 	proxy := startProxy(t, realm, listen(t), nil)
-	startAgainst(t, proxy.addr, realm.creds("spiffe://example.org/other-proxy"), "handshake",
+	startAgainst(t, proxy.addr, realm, spiffeid.RequireFromString("spiffe://example.org/other-proxy"), "handshake",
 		"no session, trying again until there is one", "another than the expected proxy answered: compare SALLYPORT_PROXY_ID")
 	if len(proxy.sessions) != 0 {
 		t.Error("the agent greeted a proxy that it did not expect")
@@ -68,7 +69,7 @@ func TestHandshakeWithAnUnknownAuthority(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newRealm(t), newRealm(t)
 	proxy := startProxy(t, theirs, listen(t), nil)
-	startAgainst(t, proxy.addr, ours.creds(proxyID), "handshake", "the agent does not trust the authority of the proxy's certificate")
+	startAgainst(t, proxy.addr, ours, usualProxy, "handshake", "the agent does not trust the authority of the proxy's certificate")
 }
 
 // The proxy refuses the agent's certificate, which in TLS 1.3 shows late.
@@ -76,12 +77,9 @@ func TestHandshakeThatTheProxyRefuses(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newRealm(t), newRealm(t)
 	proxy := startProxy(t, ours, listen(t), nil)
-	foreign, err := theirs.agent.Material()
-	if err != nil {
-		t.Fatal(err)
-	}
-	creds := credentials.NewTLS(&tls.Config{RootCAs: ours.ca.Pool(), Certificates: []tls.Certificate{*foreign.Certificate}})
-	startAgainst(t, proxy.addr, creds, "handshake", "the proxy refuses the agent's certificate")
+	foreign := &realm{ca: theirs.ca, proxy: ours.proxy}
+	foreign.agent = foreign.source(t, agentRequest, authn.Client, ours.ca)
+	startAgainst(t, proxy.addr, foreign, usualProxy, "handshake", "the proxy refuses the agent's certificate")
 }
 
 func TestHandshakeWithSomethingElse(t *testing.T) {
@@ -89,7 +87,7 @@ func TestHandshakeWithSomethingElse(t *testing.T) {
 	realm := newRealm(t)
 	plain := listen(t)
 	go http.Serve(plain, http.NotFoundHandler())
-	startAgainst(t, plain.Addr().String(), realm.creds(proxyID), "handshake", "that port does not speak Sallyport's TLS")
+	startAgainst(t, plain.Addr().String(), realm, usualProxy, "handshake", "that port does not speak Sallyport's TLS")
 
 	closing := listen(t)
 	go func() {
@@ -101,7 +99,7 @@ func TestHandshakeWithSomethingElse(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	startAgainst(t, closing.Addr().String(), realm.creds(proxyID), "handshake", "shaking hands")
+	startAgainst(t, closing.Addr().String(), realm, usualProxy, "handshake", "shaking hands")
 }
 
 // The proxy's own certificate, but on its scrape port, which speaks no HTTP/2: that
@@ -113,7 +111,7 @@ func TestHandshakeWithTheScrapePort(t *testing.T) {
 	server := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
 	go server.Serve(authn.ListenHTTPS(listener, realm.proxy, authn.ListenConfig{}))
 	t.Cleanup(func() { server.Close() })
-	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "handshake",
+	startAgainst(t, listener.Addr().String(), realm, usualProxy, "handshake",
 		"no application protocol", "SALLYPORT_PROXY_ADDRS wants the proxy's tunnel port")
 }
 
@@ -129,7 +127,7 @@ func TestHandshakeWithAnotherService(t *testing.T) {
 	listener := listen(t)
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
-	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "refused", "that is no tunnel port of a Sallyport proxy")
+	startAgainst(t, listener.Addr().String(), realm, usualProxy, "refused", "that is no tunnel port of a Sallyport proxy")
 }
 
 func TestHandshakeWithAProxyThatIsDown(t *testing.T) {
@@ -137,5 +135,5 @@ func TestHandshakeWithAProxyThatIsDown(t *testing.T) {
 	realm := newRealm(t)
 	listener := listen(t)
 	listener.Close()
-	startAgainst(t, listener.Addr().String(), realm.creds(proxyID), "unreachable", "connecting: ", "connection refused")
+	startAgainst(t, listener.Addr().String(), realm, usualProxy, "unreachable", "connecting: ", "connection refused")
 }

@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	sessions       prometheus.Gauge
 	connects       *prometheus.CounterVec
+	rotations      prometheus.Counter
 	lanes          prometheus.Gauge
 	routes         *prometheus.GaugeVec
 	targets        prometheus.Gauge
@@ -58,6 +59,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_agent_connects_total",
 			Help: "Attempts to begin a session, by result: welcomed, unreachable, handshake, refused.",
 		}, []string{"result"}),
+		rotations: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sallyport_agent_rotations_total",
+			Help: "Sessions that took over from one with an older certificate, ours or the proxy's.",
+		}),
 		lanes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_agent_lanes",
 			Help: "Open lanes of all sessions.",
@@ -104,7 +109,7 @@ func (m *metrics) register(reg prometheus.Registerer) error {
 	}
 	var faults []error
 	for _, c := range []prometheus.Collector{
-		m.sessions, m.connects, m.lanes, m.routes, m.targets, m.reloadFailures, m.scrapes, m.duration,
+		m.sessions, m.connects, m.rotations, m.lanes, m.routes, m.targets, m.reloadFailures, m.scrapes, m.duration,
 	} {
 		faults = append(faults, reg.Register(c))
 	}

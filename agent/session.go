@@ -26,15 +26,16 @@ var (
 // session is one welcomed connection. A single goroutine, run's, owns all of its
 // state; beside it are one that receives, one that sends, and those of the lanes.
 type session struct {
-	link   *link
-	stream tunnelv1.Tunnel_ControlClient
-	log    *slog.Logger
+	attempt *attempt
+	stream  tunnelv1.Tunnel_ControlClient
+	log     *slog.Logger
 
 	in       chan *tunnelv1.ProxyMessage
 	inErr    chan error
 	out      chan *tunnelv1.AgentMessage // closed to end the stream on our side
 	outgoing *tunnelv1.AgentMessage      // the next for out
 
+	proxy    *proven
 	snapshot *snapshot
 	routes   *routeBook
 	lanes    *laneSet
@@ -48,17 +49,18 @@ type session struct {
 	hungUp   bool      // our side of the stream is ended
 }
 
-func newSession(l *link, client tunnelv1.TunnelClient, stream tunnelv1.Tunnel_ControlClient, log *slog.Logger) *session {
-	a := l.agent
+func newSession(a *attempt, conn *connection, stream tunnelv1.Tunnel_ControlClient, log *slog.Logger) *session {
+	agent := a.link.agent
 	return &session{
-		link:   l,
-		stream: stream,
-		log:    log,
-		in:     make(chan *tunnelv1.ProxyMessage),
-		inErr:  make(chan error, 1),
-		out:    make(chan *tunnelv1.AgentMessage),
-		routes: newRouteBook(log, a.metrics),
-		lanes:  newLaneSet(client, a.scraper, a.cfg.MaxConcurrentScrapes, log, a.metrics),
+		attempt: a,
+		stream:  stream,
+		log:     log,
+		in:      make(chan *tunnelv1.ProxyMessage),
+		inErr:   make(chan error, 1),
+		out:     make(chan *tunnelv1.AgentMessage),
+		proxy:   newProven(agent.identity, conn.peer()),
+		routes:  newRouteBook(log, agent.metrics),
+		lanes:   newLaneSet(conn.client, agent.scraper, agent.cfg.MaxConcurrentScrapes, log, agent.metrics),
 	}
 }
 
@@ -74,7 +76,7 @@ func (s *session) run(ctx, stop context.Context, end func()) error {
 	wg.Go(func() { s.receive(ctx) })
 	wg.Go(func() { s.send(ctx) })
 
-	s.want(s.link.agent.table.load())
+	s.want(s.attempt.link.agent.table.load())
 	stopped := stop.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -99,16 +101,20 @@ func (s *session) run(ctx, stop context.Context, end func()) error {
 			}
 		case err := <-s.inErr:
 			return s.ended(err)
+		case <-s.proxy.changed:
+			if err := s.proxy.judge(); err != nil {
+				return err
+			}
 		case out <- s.outgoing:
 			s.sent()
 		case <-s.snapshot.replaced:
-			s.want(s.link.agent.table.load())
+			s.want(s.attempt.link.agent.table.load())
 		case end := <-s.lanes.ended:
 			s.lanes.gone(end, time.Now())
 		case <-stopped:
 			stopped = nil
 			s.draining = true
-			s.link.setReason("the agent is draining")
+			s.attempt.say("the agent is draining")
 		case <-timer.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -166,6 +172,10 @@ func (s *session) advance(ctx context.Context, now time.Time) error {
 		return errNoAnswer
 	case s.goodbye != nil && s.partBy.Before(now):
 		return errors.Join(s.goodbye, errNotClosed)
+	case !now.Before(s.proxy.peer.NotAfter):
+		if err := s.proxy.judge(); err != nil {
+			return err
+		}
 	}
 	if s.outgoing == nil {
 		s.outgoing = s.next(now)
@@ -180,7 +190,7 @@ func (s *session) advance(ctx context.Context, now time.Time) error {
 	}
 	if s.serving() && !s.settled && s.routes.settled() {
 		s.settled = true
-		s.link.setReason("")
+		s.attempt.settle(now, s.proxy.peer.NotAfter)
 	}
 	return nil
 }
@@ -209,14 +219,14 @@ func (s *session) sent() {
 
 // pause is how long nothing will happen by itself.
 func (s *session) pause(now time.Time) time.Duration {
-	dues := [...]time.Time{s.partBy, {}, {}, {}}
+	dues := [...]time.Time{s.proxy.peer.NotAfter, s.partBy, {}, {}, {}}
 	if s.serving() {
-		dues[1], dues[2] = s.routes.overdueAt(), s.lanes.due()
+		dues[2], dues[3] = s.routes.overdueAt(), s.lanes.due()
 		if s.outgoing == nil {
-			dues[3] = s.routes.dueAgain
+			dues[4] = s.routes.dueAgain
 		}
 	}
-	pause := time.Hour
+	pause := longPause
 	for _, due := range dues {
 		if !due.IsZero() {
 			pause = min(pause, due.Sub(now))
@@ -255,7 +265,7 @@ func (s *session) handle(msg *tunnelv1.ProxyMessage) error {
 func (s *session) leave(reason string) {
 	s.leaving = true
 	if !s.draining {
-		s.link.setReason(reason)
+		s.attempt.say(reason)
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/seed-951114d4/sallyport/agent"
-	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -103,7 +102,7 @@ func TestSessionsToEveryProxyAtOnce(t *testing.T) {
 				proxies = append(proxies, startProxy(t, realm, pipe, nil))
 			} // the first accepts no connection
 		}
-		a, err := agent.New(cfg, realm.creds(proxyID), nil, nil)
+		a, err := agent.New(cfg, agent.Parts{Identity: realm.agent, ProxyID: usualProxy})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -610,7 +609,7 @@ func TestProxyIsVerifiedByItsName(t *testing.T) {
 			proxy := startProxy(t, realm, inner, nil)
 			r := startRig(t, rigOptions{
 				targets: agent.Targets{someTarget},
-				creds:   authn.TunnelClientCredentials(realm.agent, spiffeid.ID{}),
+				realm:   realm, proxyID: new(spiffeid.ID),
 				configure: func(c *agent.Config) {
 					c.ProxyAddrs = []string{host + ":50051"}
 				},

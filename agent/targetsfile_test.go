@@ -101,7 +101,7 @@ func TestTargetsFileAtTheStart(t *testing.T) {
 			cfg := validConfig()
 			cfg.TargetsFile = tt.file
 			cfg.MaxConcurrentScrapes = 0
-			_, err := agent.New(cfg, nil, nil, nil)
+			_, err := agent.New(cfg, agent.Parts{})
 			wantFaults(t, err, append([]string{`SALLYPORT_MAX_CONCURRENT_SCRAPES: .*`}, tt.faults...)...)
 		})
 	}

@@ -170,7 +170,7 @@ func TestTargetTLSFilesAtTheStart(t *testing.T) {
 			yaml := fmt.Sprintf("targets: [{path: /a, url: https://x, tls: {ca_file: %q, cert_file: %q, key_file: %q}}]", tt.tls.CAFile, tt.tls.CertFile, tt.tls.KeyFile)
 			cfg := validConfig()
 			cfg.Targets, cfg.TargetsFile = nil, writeFile(t, t.TempDir(), "targets.yaml", []byte(yaml))
-			_, err := agent.New(cfg, nil, nil, nil)
+			_, err := agent.New(cfg, agent.Parts{})
 			wantFaults(t, err, `SALLYPORT_TARGETS_FILE: /a: tls: .*`+tt.fault+`.*`)
 		})
 	}

@@ -150,20 +150,20 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (Outcome, error) {
 	route := p.found
 	for range maxAttempts {
-		g := pick(route.grants)
-		if g == nil {
-			break
+		if g := pick(route.grants); g != nil {
+			t := termsOf(s.cfg, q, p.limits, g.limits)
+			t.notAfter = p.notAfter
+			if t.inflight > 0 && p.place > t.inflight {
+				f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
+				return s.fail(w, r, f), f
+			}
+			outcome, err := s.carry(fl, w, r, q, g, t, p.began)
+			if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
+				return outcome, err
+			}
 		}
-		t := termsOf(s.cfg, q, p.limits, g.limits)
-		t.notAfter = p.notAfter
-		if t.inflight > 0 && p.place > t.inflight {
-			f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
-			return s.fail(w, r, f), f
-		}
-		outcome, err := s.carry(fl, w, r, q, g, t, p.began)
-		if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
-			return outcome, err
-		}
+		// While the scrape was decided, another session may have taken the route
+		// over from all those that there were.
 		again, ok := s.routes.lookup(q.path)
 		if !ok {
 			f := errNotFound()

@@ -63,8 +63,10 @@ func (w *World) StartAgent(path string, cfg AgentConfig, targets ...agent.Target
 		cfg.Change(&config)
 	}
 	var err error
-	credentials := authn.TunnelClientCredentials(cfg.Source, spiffeid.RequireFromString(cfg.ProxyID))
-	a.agent, err = agent.New(config, credentials, w.log.With("daemon", path), a.Registry)
+	a.agent, err = agent.New(config, agent.Parts{
+		Identity: cfg.Source, ProxyID: spiffeid.RequireFromString(cfg.ProxyID),
+		Log: w.log.With("daemon", path), Metrics: a.Registry,
+	})
 	if err != nil {
 		w.TB.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func TestReadmeTargets(t *testing.T) {
 	} {
 		writeExample(t, filepath.Join(dir, name), content)
 	}
-	inFile, err := agent.New(cfg, nil, nil, nil)
+	inFile, err := agent.New(cfg, agent.Parts{})
 	if err != nil {
 		t.Fatalf("the README's targets file:\n%v", err)
 	}
@@ -96,7 +96,7 @@ func TestReadmeTargets(t *testing.T) {
 			if err := cfg.Targets.UnmarshalText([]byte(match[1])); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := agent.New(cfg, nil, nil, nil); err != nil {
+			if _, err := agent.New(cfg, agent.Parts{}); err != nil {
 				t.Errorf("the README's SALLYPORT_TARGETS=%s:\n%v", match[1], err)
 			}
 		}

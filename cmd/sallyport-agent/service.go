@@ -69,15 +69,7 @@ func (s *service) Run(ctx context.Context) error {
 	return daemon.Supervise(ctx, s.agent.Run,
 		daemon.Keep(s.own, s.log),
 		daemon.Helper{Name: "the admin listener", Run: func(ctx context.Context) error {
-			return admin.New(s.ready, s.registry, s.log).Run(ctx, listener)
+			return admin.New(s.agent.Ready, s.registry, s.log).Run(ctx, listener)
 		}},
 	)
-}
-
-// ready tells why the agent is of no use yet, or no more.
-func (s *service) ready() error {
-	if _, err := s.own.Material(); err != nil {
-		return fmt.Errorf("no certificate: %w", err)
-	}
-	return s.agent.Ready()
 }

@@ -65,11 +65,14 @@ func (s *settings) prepare(_ context.Context, log *slog.Logger, faults *config.F
 		faults.Add(err)
 		if err == nil {
 			faults.Add(s.checkProxyNow(service.own))
+			faults.Add(authn.NewMetrics(service.registry, service.own, nil))
 		}
 	}
 	s.Agent.Software = release.Version()
 	var err error
-	service.agent, err = agent.New(s.Agent, authn.TunnelClientCredentials(service.own, s.Own.ProxyID), log, service.registry)
+	service.agent, err = agent.New(s.Agent, agent.Parts{
+		Identity: service.own, ProxyID: s.Own.ProxyID, Log: log, Metrics: service.registry,
+	})
 	faults.Add(err)
 	return service
 }

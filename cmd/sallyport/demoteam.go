@@ -73,7 +73,7 @@ func newTeam(ctx context.Context, f folder, plan teamPlan, proxyAddr string) (*t
 		cfg.Targets = append(cfg.Targets, agent.Target{Path: plan.intrudes, URL: t.targets[0].url()})
 	}
 	expect := spiffeid.RequireFromString("spiffe://" + demoDomain + "/proxy")
-	t.agent, err = agent.New(cfg, authn.TunnelClientCredentials(t.source, expect), log, prom.NewRegistry())
+	t.agent, err = agent.New(cfg, agent.Parts{Identity: t.source, ProxyID: expect, Log: log, Metrics: prom.NewRegistry()})
 	return t, err
 }
 
