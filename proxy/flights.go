@@ -95,6 +95,17 @@ func (f *flights) everyOne() []*flight {
 	return slices.Collect(maps.Keys(f.all))
 }
 
+// labels are those of the grant that carries the scrape, as they are now, or those
+// by which it would be allowed.
+func (fl *flight) labels(now found) map[string]string {
+	for _, g := range now.grants {
+		if fl.grant != nil && g.session == fl.grant.session {
+			return g.labels
+		}
+	}
+	return now.labels()
+}
+
 // decidedOnes are copies of the flights that were allowed. Those that are still
 // being decided look at the policy's revision themselves.
 func (f *flights) decidedOnes() []flight {

@@ -133,7 +133,7 @@ func (p *Proxy) judgeFlights(ctx context.Context, revoked map[held]bool) int {
 			route, ok := p.routes.lookup(fl.request.path)
 			// Another identity may have the path by now.
 			ok = ok && (fl.grant == nil || fl.grant.route.owner == route.owner)
-			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route).Allow {
+			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route, fl.labels(route)).Allow {
 				continue
 			}
 		}

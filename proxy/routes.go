@@ -85,12 +85,28 @@ type found struct {
 	grants []*grant
 }
 
-// labels are those of the newest grant, as a scrape's policy sees them.
+// labels are those of the newest grant, if possible one that takes scrapes, as a
+// scrape's policy sees them.
 func (f found) labels() map[string]string {
 	if len(f.grants) == 0 {
 		return nil
 	}
+	for _, g := range slices.Backward(f.grants) {
+		if !g.session.draining.Load() {
+			return g.labels
+		}
+	}
 	return f.grants[len(f.grants)-1].labels
+}
+
+// labelled leaves the grants that have these labels: sessions of one identity may
+// differ in them, and what was allowed by some is not carried by others.
+func (f found) labelled(labels map[string]string) found {
+	other := func(g *grant) bool { return !maps.Equal(g.labels, labels) }
+	if slices.ContainsFunc(f.grants, other) {
+		f.grants = slices.DeleteFunc(slices.Clone(f.grants), other)
+	}
+	return f
 }
 
 // lookup finds the route of a path.

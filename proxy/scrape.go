@@ -74,7 +74,8 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 type permit struct {
 	began  time.Time
 	found  found
-	limits authz.Limits // of the scraper
+	labels map[string]string // that it was allowed by
+	limits authz.Limits      // of the scraper
 	// place counts the route's scrapes in flight when this one came, itself included.
 	place int64
 	// notAfter is when the scraper's credential ends; zero: never.
@@ -92,7 +93,8 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 			return permit{}, failed
 		}
 		route, ok := s.routes.lookup(q.path)
-		decision := s.decide(fl.ctx, scraper, remoteIP, q, route)
+		labels := route.labels()
+		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels)
 		if !decision.Allow || !ok {
 			return permit{}, errNotFound()
 		}
@@ -100,7 +102,7 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
 		}
 		if policy == s.policy.Changed() {
-			return permit{began: began, found: route, limits: decision.Limits}, nil
+			return permit{began: began, found: route.labelled(labels), labels: labels, limits: decision.Limits}, nil
 		}
 	}
 }
@@ -117,14 +119,14 @@ func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcom
 
 // decide asks the policy. A path without a route is asked about too, so that it
 // takes as long to refuse as one with.
-func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string, q request, route found) authz.Decision {
+func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string, q request, route found, labels map[string]string) authz.Decision {
 	scraper := authz.ScraperOf(id)
 	scraper.RemoteIP = remoteIP
 	input := authz.ScrapeInput{
 		Scraper: scraper,
 		Request: authz.ScrapeRequest{Query: q.query, Timeout: q.timeout},
 		Route: authz.ScrapeRoute{
-			Path: q.path, Segments: segmentsOf(route, q.path), Owner: route.owner.String(), Labels: route.labels(),
+			Path: q.path, Segments: segmentsOf(route, q.path), Owner: route.owner.String(), Labels: labels,
 		},
 		Proxy: s.self(),
 		Now:   time.Now(),
@@ -172,7 +174,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		if again.owner != route.owner {
 			break // what the policy allowed was the other's
 		}
-		route = again
+		route = again.labelled(p.labels)
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
 	return s.fail(w, r, f), f

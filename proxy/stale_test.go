@@ -250,3 +250,36 @@ func TestJudgingByTheNumberOfRoutes(t *testing.T) {
 		t.Errorf("%d of 2 routes are left", n)
 	}
 }
+
+// Sessions of one identity may have other labels: a scrape is carried by none but those
+// that it was allowed by.
+func TestScrapeOfOtherLabels(t *testing.T) {
+	p, policy, us := newStaged(t)
+	policy.register = func(in authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: true, Labels: map[string]string{"zone": in.Agent.RemoteIP}}
+	}
+	policy.scrape = func(in authz.ScrapeInput) authz.Decision {
+		return authz.Decision{Allow: in.Route.Labels["zone"] == "eu"}
+	}
+	eu := &session{id: "eu", seq: 9, peer: us.peer, routes: make(map[string]*grant), outbox: us.outbox, lanes: newPool(1, func(int) {})}
+	us.input.RemoteIP, eu.input.RemoteIP = "us", "eu"
+	p.registerOne(t.Context(), us, claimOf("/a"))
+	p.registerOne(t.Context(), eu, claimOf("/a"))
+	eu.lanes.waiting.PushBack(nil) // so that the other is less busy
+	fl := p.flights.enter(t.Context())
+	defer p.flights.leave(fl)
+	permit, failed := scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	g := pick(permit.found.grants)
+	if g.session != eu {
+		t.Errorf("allowed for eu, carried by %s", g.session.input.RemoteIP)
+	}
+	p.flights.carry(fl, g)
+	p.registerOne(t.Context(), us, claimOf("/a"))
+	p.judgeAgain(t.Context())
+	if fl.ctx.Err() != nil {
+		t.Error("ended by the labels of the other session")
+	}
+}
