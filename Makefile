@@ -4,9 +4,10 @@
 GO        ?= go
 BENCHTIME ?= 1s
 FUZZTIME  ?= 20s
+SOAK      ?= 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint proto readme bench fuzz govulncheck clean
+.PHONY: help build demo test fips soak lint proto readme bench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +21,12 @@ demo: ## show the whole thing on this machine, and stay up until Ctrl-C
 
 test: ## run every test under the race detector (with Debian's prometheus installed, through it too)
 	$(GO) test -race -timeout 10m ./...
+
+fips: ## run the tests under GODEBUG=fips140=only, which panics at any algorithm that FIPS 140 does not approve
+	GODEBUG=fips140=only $(GO) test -timeout 10m ./...
+
+soak: ## run agents under certificates of seconds, CAs that change and Workload APIs that fail, for SOAK=5m
+	SOAK=$(SOAK) $(GO) test -run '^TestSoak$$' -v -timeout 60m ./testenv
 
 lint: ## check formatting, go.mod, go vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }

@@ -261,12 +261,13 @@ func TestScrapeOfOtherLabels(t *testing.T) {
 	policy.scrape = func(in authz.ScrapeInput) authz.Decision {
 		return authz.Decision{Allow: in.Route.Labels["zone"] == "eu"}
 	}
-	eu := &session{id: "eu", seq: 9, peer: us.peer, routes: make(map[string]*grant), outbox: us.outbox, lanes: newPool(1, func(int) {})}
+	eu := &session{id: "eu", seq: 9, routes: make(map[string]*grant), outbox: us.outbox, lanes: newPool(1, func(int) {})}
+	eu.standing.peer.Store(us.peer())
 	us.input.RemoteIP, eu.input.RemoteIP = "us", "eu"
 	p.registerOne(t.Context(), us, claimOf("/a"))
 	p.registerOne(t.Context(), eu, claimOf("/a"))
 	eu.lanes.waiting.PushBack(nil) // so that the other is less busy
-	fl := p.flights.enter(t.Context())
+	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
 	permit, failed := scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second})
 	if failed != nil {
