@@ -159,10 +159,10 @@ func TestRotationDuringARotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, asked, "the target's request")
-	realm.agent.renew(t, realm.ca, agentRequest)
+	realm.agent.renew(t, realm.ca, lived(agentRequest, time.Minute))
 	second := r.session(t)
 	receive(t, first.drained, "the first drain")
-	realm.agent.renew(t, realm.ca, lived(agentRequest, time.Hour))
+	realm.agent.renew(t, realm.ca, lived(agentRequest, time.Minute))
 	if len(r.proxy.sessions) != 0 || !second.alive() {
 		t.Error("the second rotation did not wait")
 	}
