@@ -1,11 +1,13 @@
 package agent_test
 
 import (
-	"crypto/rand"
 	"bytes"
 	"context"
+	"crypto/fips140"
+	"crypto/rand"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"testing"
 
@@ -17,10 +19,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Under FIPS 140 the first random bytes cost a look at the machine's entropy, for
-	// which the fake time of a test does not wait.
-	_ = rand.Text()
+	if fips140.Enabled() {
+		gatherEntropy()
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// gatherEntropy has FIPS 140's generators of random bytes made, one for each
+// goroutine that asks at the same time, and kept. Their entropy comes from a clock
+// that runs, which the fake time of a test is not.
+func gatherEntropy() {
+	debug.SetGCPercent(-1) // a collection drops generators that are not in use
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() { _, _ = rand.Read(make([]byte, 8<<20)) })
+	}
+	group.Wait()
 }
 
 // logBuffer is a log that a test can read while others write it.

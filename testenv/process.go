@@ -2,7 +2,6 @@ package testenv
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -83,9 +82,6 @@ func Build(tb testing.TB, name string) string {
 // Main runs a package's tests, fails them if they leave a goroutine behind, and
 // removes what Build built. It does not return.
 func Main(m *testing.M) {
-	// Under FIPS 140 the first random bytes cost a look at the machine's entropy, for
-	// which the fake time of a test does not wait.
-	_ = rand.Text()
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
 		programs.mu.Lock()
 		defer programs.mu.Unlock()
