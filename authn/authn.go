@@ -8,4 +8,9 @@
 // reads nothing but subject alternative names, it trusts the anchors of a trust
 // domain for that trust domain only, and it runs in every handshake: session
 // tickets are off, so no handshake is ever skipped. There is no plaintext mode.
+//
+// A handshake is one moment, and a connection may live for weeks. So a proved peer
+// can be judged again, by the anchors, revocation lists and clock of later: see
+// Anchors.Judge and PeerFromContext. All time is that of package time, so a test
+// controls it with testing/synctest.
 package authn

@@ -54,6 +54,11 @@ type Description struct {
 	TrustDomain string
 	// Anchors are those of every accepted trust domain, sorted by name.
 	Anchors []AnchorDescription
+	// CRLs is how many revocation lists there are, CRLNextUpdate when the first will
+	// be out of date. Revocation tells of one that lets nobody in.
+	CRLs          int
+	CRLNextUpdate time.Time
+	Revocation    string
 	// Unproved says why our own certificate does not verify against our own
 	// anchors; "" where it does. Peers with the same anchors will refuse it.
 	Unproved string
@@ -85,6 +90,10 @@ func (m *Material) Describe(role Role) Description {
 	for _, domain := range m.anchors.accepted {
 		d.Anchors = append(d.Anchors, describeAnchors(domain.Name(), m.anchors.of(domain)))
 	}
+	if m.anchors.crls != nil {
+		d.CRLs = len(m.anchors.crls.lists)
+		d.CRLNextUpdate, d.Revocation = m.anchors.crls.state(time.Now())
+	}
 	if err := m.verifyOwn(role); err != nil {
 		d.Unproved = err.Error()
 	}
@@ -109,6 +118,12 @@ func (d Description) String() string {
 	fmt.Fprintf(&text, "trust domain  %s\n", cmp.Or(d.TrustDomain, "none"))
 	for _, a := range d.Anchors {
 		fmt.Fprintf(&text, "accepts       %s: anchors %d, the last valid until %s\n", cmp.Or(a.TrustDomain, "DNS names"), a.Count, a.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if d.CRLs > 0 {
+		fmt.Fprintf(&text, "revocation    CRLs %d, the first is out of date at %s\n", d.CRLs, d.CRLNextUpdate.UTC().Format(time.RFC3339))
+	}
+	if d.Revocation != "" {
+		fmt.Fprintf(&text, "warning       handshakes are refused: %s\n", d.Revocation)
 	}
 	if d.Unproved != "" {
 		fmt.Fprintf(&text, "warning       own certificate against own anchors: %s\n", d.Unproved)

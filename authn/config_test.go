@@ -124,6 +124,8 @@ func TestConfigFromEnvironment(t *testing.T) {
 		"SPIFFE_ID":            nodeID,
 		"PROXY_ID":             prxyID,
 		"SCRAPE_TLS_CERT_FILE": "/scrape.pem",
+		"TLS_CRL_FILES":        "/a.crl,/b.crl",
+		"TLS_REQUIRE_PQ":       "true",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +138,9 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 	if len(cfg.FederatedCAFiles) != 2 || cfg.FederatedCAFiles[0].File != "/p=1.pem" || cfg.FederatedCAFiles[1].TrustDomain.Name() != "other.example" {
 		t.Errorf("federated files are %v", cfg.FederatedCAFiles)
+	}
+	if len(cfg.CRLFiles) != 2 || cfg.CRLFiles[1] != "/b.crl" || !cfg.RequirePQ || cfg.JWTBundles || cfg.AllowDemoCA {
+		t.Errorf("%+v", cfg)
 	}
 	if cfg.Scrape.CertFile != "/scrape.pem" || cfg.Scrape.IsZero() || !(authn.ScrapeConfig{}).IsZero() {
 		t.Errorf("scrape side is %v", cfg.Scrape)

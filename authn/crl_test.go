@@ -294,6 +294,9 @@ func TestCRLsThatCannotBeTrusted(t *testing.T) {
 			if health.Revocation == "" || health.CRLNextUpdate.IsZero() || health.Material != nil {
 				t.Errorf("%s: health %+v", name, health)
 			}
+			if text := material(t, source).Describe(authn.Server).String(); !strings.Contains(text, "CRLs 1, ") || !strings.Contains(text, "handshakes are refused: CRL") {
+				t.Errorf("%s: described as %s", name, text)
+			}
 			if n := len(log.lines(`"WARN"`)); n != warned+1 {
 				t.Errorf("%s: %d warnings, want one", name, n-warned)
 			}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/pki"
@@ -138,5 +139,46 @@ func TestScrapeSideFollows(t *testing.T) {
 	write(t, cfg.KeyFile, keyPEM(t, leaf), 0o600)
 	until(t, source, "new file", func(m *authn.Material, err error) bool {
 		return err == nil && m.Certificate.Leaf.Equal(leaf.Certificate())
+	})
+}
+
+// The scrape side takes the tunnel's anchors and CRLs also while the tunnel's own
+// certificate has expired: with its own certificate it serves on, without one it
+// still judges who is there.
+func TestScrapeSideFollowsAnExpiredTunnel(t *testing.T) {
+	t.Parallel()
+	dirs := []string{t.TempDir(), t.TempDir()}
+	crlsInTime(t, func(t *testing.T, file string, ca *pki.CA, tunnel *authn.Files, _ *book) {
+		web := webLeaf(t, ca)
+		own := authn.ScrapeConfig{CertFile: filepath.Join(dirs[0], "cert.pem"), KeyFile: filepath.Join(dirs[0], "key.pem")}
+		write(t, own.CertFile, web.CertPEM(), 0o600)
+		write(t, own.KeyFile, keyPEM(t, web), 0o600)
+		borrowed := authn.ScrapeConfig{CAFile: filepath.Join(dirs[1], "ca.pem")}
+		write(t, borrowed.CAFile, ca.CertPEM(), 0o600)
+		put(t, filepath.Dir(file), issue(t, ca, pki.Request{Role: pki.Proxy, SPIFFEID: prxyID, NotAfter: time.Now().Add(time.Minute)}), ca)
+		polled(1)
+		leaf := issue(t, ca, pki.Request{Role: pki.Scraper, DNSNames: []string{"prometheus"}})
+		live := verified(t, anchorsOf(t, tunnel), leaf)
+		var sides []*authn.Scrape
+		for _, cfg := range []authn.ScrapeConfig{own, borrowed} {
+			side, err := authn.NewScrape(tunnel, cfg, discard())
+			if err != nil {
+				t.Fatal(err)
+			}
+			run(t, side)
+			sides = append(sides, side)
+		}
+		time.Sleep(2 * time.Minute)
+		write(t, file, newCRL(t, ca, time.Now(), time.Now().Add(time.Hour), leaf.Certificate().SerialNumber), 0o600)
+		polled(2)
+		for i, serves := range []bool{true, false} {
+			health := sides[i].Health()
+			if (health.Material == nil) != serves || !health.Up || health.CRLNextUpdate.IsZero() {
+				t.Errorf("side %d: health %+v", i, health)
+			}
+			if _, err := anchorsOf(t, sides[i]).Judge(live); authn.ReasonOf(err) != authn.Revoked {
+				t.Errorf("side %d: a revoked peer: %v", i, err)
+			}
+		}
 	})
 }

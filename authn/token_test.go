@@ -187,7 +187,14 @@ func TestTokensFollowTheKeys(t *testing.T) {
 	run(t, i.source)
 	token := mint(t, i.own, good(prometheusID))
 	i.untilJudged(t, token, "")
-	certificate := material(t, i.source).Certificate
+	// Keys and SVIDs come on streams of their own.
+	renewed := agentLeaf(t, i.ca)
+	i.state.SVIDs = []tls.Certificate{renewed.TLS()}
+	i.set(t)
+	certificate := i.until(t, renewed).Certificate
+	if _, err := i.tokens.Validate(token); err != nil {
+		t.Errorf("after a rotation of ours: %v", err)
+	}
 	next := newJWTAuthority(t, domain)
 	i.state.JWT = []*workload.JWTAuthority{i.own, next}
 	i.set(t)
@@ -199,7 +206,7 @@ func TestTokensFollowTheKeys(t *testing.T) {
 	i.state.JWT = []*workload.JWTAuthority{next}
 	i.set(t)
 	i.untilJudged(t, token, authn.UnknownAuthority)
-	if health := i.source.Health(); material(t, i.source).Certificate != certificate || health.Rotations != 0 || !health.Up || health.Tokens != "" {
+	if health := i.source.Health(); material(t, i.source).Certificate != certificate || health.Rotations != 1 || !health.Up || health.Tokens != "" {
 		t.Errorf("health %+v", health)
 	}
 	// The keys outlive the Workload API, and tokens our own certificate.

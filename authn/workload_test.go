@@ -383,6 +383,33 @@ func TestWorkloadAPIExpiresWithoutSuccessor(t *testing.T) {
 	if _, err := s.source.Material(); err == nil || !strings.Contains(err.Error(), "own certificate expired") || !strings.Contains(err.Error(), "no identity issued") {
 		t.Errorf("after its end: %v", err)
 	}
+	// It comes again with other anchors, as from an agent whose server is down: who
+	// is there is judged by them.
+	before := anchorsOf(t, s.source)
+	s.give(t, []*pki.CA{newCA(t, pki.CAConfig{TrustDomain: domain})}, leaf)
+	until(t, s.source, "new anchors", func(_ *authn.Material, err error) bool { return err != nil && anchorsOf(t, s.source) != before })
+	next := agentLeaf(t, s.ca)
+	s.give(t, nil, next)
+	s.until(t, next)
+}
+
+// However long it was away: the delays between attempts do not grow beyond that.
+func TestWorkloadAPIIsBackInFiveSeconds(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("waits for delays to grow")
+	}
+	s := startSPIRE(t, nil)
+	s.Refuse(codes.Unavailable, "the server is down")
+	run(t, s.source)
+	s.awaitOpened(t, 9)
+	leaf := agentLeaf(t, s.ca)
+	back := time.Now()
+	s.give(t, nil, leaf)
+	s.until(t, leaf)
+	if took := time.Since(back); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
 }
 
 // A stream on which nothing comes any more looks like one on which there is nothing
