@@ -402,3 +402,27 @@ func TestScraperExpiresInFlight(t *testing.T) {
 		t.Errorf("%d %v, %s after the end", answer.Status, answer.Err, late)
 	}
 }
+
+// An answer ends its connection where the scraper's certificate ends soon: no
+// scrape is then under way on it when that happens.
+func TestConnectionOfAFadingCertificate(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	w.Agent("team-a/node", testenv.Route(path, testenv.Metrics(t).URL))
+	for _, tt := range []struct {
+		past, left time.Duration
+		close      bool
+	}{{time.Hour, time.Minute, true}, {time.Hour, 3 * time.Minute, false}, {time.Minute, time.Minute, false}} {
+		now := time.Now()
+		scraper := w.ScraperWith(w.Leaf(pki.Request{
+			Role: pki.Scraper, SPIFFEID: testenv.ID("prometheus"), NotBefore: now.Add(-tt.past), NotAfter: now.Add(tt.left),
+		}))
+		response, err := scraper.Client.Get(scraper.URL(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil || response.StatusCode != 200 || response.Close != tt.close {
+			t.Errorf("%s left of %s: status %d, closed %v, %v", tt.left, tt.past+tt.left, response.StatusCode, response.Close, err)
+		}
+	}
+}
