@@ -64,6 +64,3 @@ func Hold(p *Proxy, peer *authn.Peer, conn net.Conn, told func(*tunnelv1.ProxyMe
 
 // JudgePeers judges all sessions by the trust in force.
 func JudgePeers(p *Proxy) { p.judgePeers() }
-
-// Sweep looks after what timers have missed, until ctx ends.
-func Sweep(ctx context.Context, p *Proxy) { p.sweep(ctx) }

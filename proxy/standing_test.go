@@ -62,14 +62,41 @@ func (t *trust) Anchors() (*authn.Anchors, error) {
 
 func (t *trust) Changed() <-chan struct{} { return nil }
 
-// anchorsOf reads anchors as a daemon does. The first authority is our own.
-func anchorsOf(t *testing.T, ca *pki.CA, others ...[]byte) *authn.Anchors {
+// bubble is when a bubble's clock begins. What a bubble needs of certificates is
+// made outside: in FIPS mode entropy comes from a clock, and a bubble's stands still.
+var bubble = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// authority is one that is valid from then on.
+func authority(t *testing.T, from time.Time, life time.Duration) *pki.CA {
+	t.Helper()
+	ca, err := pki.NewCA(pki.CAConfig{TrustDomain: testenv.TrustDomain, NotBefore: from, NotAfter: from.Add(life)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// agentOf is an agent's certificate that is valid from then on, whatever its
+// authority is.
+func agentOf(t *testing.T, ca *pki.CA, from time.Time, life time.Duration) *pki.Leaf {
+	t.Helper()
+	return issue(t, ca, pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("a"), NotBefore: from, Template: notAfter(from.Add(life))})
+}
+
+// filesOf are a daemon's. The first authority is its own.
+func filesOf(t *testing.T, ca *pki.CA, others ...[]byte) authn.Config {
 	t.Helper()
 	w := &testenv.World{TB: t, CA: ca}
-	files := w.Files(w.Leaf(pki.Request{Role: pki.Proxy, SPIFFEID: testenv.ID("proxy")}), ca)
+	files := w.Files(issue(t, ca, pki.Request{Role: pki.Proxy, SPIFFEID: testenv.ID("proxy"), NotBefore: ca.Certificate().NotBefore, NotAfter: ca.Certificate().NotAfter}), ca)
 	if err := os.WriteFile(files.CAFile, slices.Concat(append(others, ca.CertPEM())...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return files
+}
+
+// anchorsOf reads anchors as a daemon does.
+func anchorsOf(t *testing.T, files authn.Config) *authn.Anchors {
+	t.Helper()
 	source, err := authn.NewFiles(files, authn.Server, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -154,17 +181,14 @@ func TestSessionEndsToTheSecond(t *testing.T) {
 		{"the intermediate first", 2 * time.Hour, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			root := authority(t, bubble, 24*time.Hour)
+			below, err := root.Intermediate(pki.CAConfig{NotBefore: bubble, NotAfter: bubble.Add(tt.intermediate)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf, files := agentOf(t, below, bubble, tt.leaf), filesOf(t, root)
 			synctest.Test(t, func(t *testing.T) {
-				root := testenv.NewCA(t, testenv.TrustDomain)
-				below, err := root.Intermediate(pki.CAConfig{NotAfter: time.Now().Add(tt.intermediate)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				leaf, err := below.Issue(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("a"), Template: notAfter(time.Now().Add(tt.leaf))})
-				if err != nil {
-					t.Fatal(err)
-				}
-				tr := trusting(anchorsOf(t, root))
+				tr := trusting(anchorsOf(t, files))
 				p, _ := bareProxy(t, tr)
 				ours, theirs := net.Pipe()
 				var told *tunnelv1.Goodbye
@@ -201,22 +225,16 @@ func TestSessionEndsToTheSecond(t *testing.T) {
 // proxy hears of it before the old one ends or finds it then.
 func TestRenewedRootProlongsSessions(t *testing.T) {
 	for _, told := range []bool{true, false} {
+		root := authority(t, bubble, time.Hour)
+		leaf := agentOf(t, root, bubble, 3*time.Hour)
+		before, after := filesOf(t, root), filesOf(t, root, renewed(t, root, bubble.Add(10*time.Hour)))
 		synctest.Test(t, func(t *testing.T) {
-			root, err := pki.NewCA(pki.CAConfig{TrustDomain: testenv.TrustDomain, NotAfter: time.Now().Add(time.Hour)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			leaf, err := root.Issue(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("a"), Template: notAfter(time.Now().Add(3 * time.Hour))})
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr := trusting(anchorsOf(t, root))
+			tr := trusting(anchorsOf(t, before))
 			p, registry := bareProxy(t, tr)
 			earliest := func(want time.Duration) {
 				t.Helper()
-				want -= time.Since(root.Certificate().NotAfter.Add(-time.Hour))
-				if have := expiry(t, registry) - float64(time.Now().Unix()); have != want.Seconds() {
-					t.Errorf("the first end is in %v s, want %v", have, want.Seconds())
+				if have := expiry(t, registry) - float64(bubble.Unix()); have != want.Seconds() {
+					t.Errorf("the first end is after %v s, want %v", have, want.Seconds())
 				}
 			}
 			ours, theirs := net.Pipe()
@@ -226,7 +244,7 @@ func TestRenewedRootProlongsSessions(t *testing.T) {
 			}
 			earliest(time.Hour)
 			time.Sleep(30 * time.Minute)
-			tr.anchors.Store(anchorsOf(t, root, renewed(t, root, time.Now().Add(10*time.Hour))))
+			tr.anchors.Store(anchorsOf(t, after))
 			if told {
 				proxy.JudgePeers(p)
 			}
@@ -265,12 +283,9 @@ func expiry(t *testing.T, registry *prometheus.Registry) float64 {
 // What a session costs while nothing happens: counted, since there are thousands.
 func TestSessionsAreCheap(t *testing.T) {
 	const n = 10000
-	root := testenv.NewCA(t, testenv.TrustDomain)
-	leaf, err := root.Issue(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("a")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := trusting(anchorsOf(t, root))
+	root := authority(t, time.Now(), time.Hour)
+	leaf := agentOf(t, root, time.Now(), time.Hour)
+	tr := trusting(anchorsOf(t, filesOf(t, root)))
 	cfg := testenv.ProxyConfig()
 	cfg.MaxSessionsPerIdentity = n
 	p, err := proxy.New(cfg, proxy.Parts{
@@ -300,7 +315,7 @@ func TestSessionsAreCheap(t *testing.T) {
 		t.Errorf("judging took %s", took)
 	}
 	runtime.KeepAlive(p)
-	tr.anchors.Store(anchorsOf(t, testenv.NewCA(t, testenv.TrustDomain)))
+	tr.anchors.Store(anchorsOf(t, filesOf(t, authority(t, time.Now(), time.Hour))))
 	proxy.JudgePeers(p) // ends them, and their timers
 	if n := len(p.Sessions()); n != 0 {
 		t.Errorf("%d sessions left", n)
@@ -329,14 +344,11 @@ func heap() uint64 {
 
 // An agent that no anchors can be asked about is not admitted.
 func TestNoAnchorsNoSession(t *testing.T) {
-	root := testenv.NewCA(t, testenv.TrustDomain)
-	leaf, err := root.Issue(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("a")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer := prove(t, anchorsOf(t, root), leaf)
+	root := authority(t, time.Now(), time.Hour)
+	leaf := agentOf(t, root, time.Now(), time.Hour)
+	peer := prove(t, anchorsOf(t, filesOf(t, root)), leaf)
 	p, _ := bareProxy(t, &trust{})
-	err = proxy.Hold(p, peer, &namelessConn{}, func(*tunnelv1.ProxyMessage) error { return nil })
+	err := proxy.Hold(p, peer, &namelessConn{}, func(*tunnelv1.ProxyMessage) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "none yet") || len(p.Sessions()) != 0 {
 		t.Errorf("admitted: %v", err)
 	}

@@ -62,7 +62,7 @@ func (s *site) files(name string, req pki.Request) []string {
 
 // workloadAPI is the environment of a daemon that has its certificate from a
 // Workload API of its own.
-func (s *site) workloadAPI(req pki.Request) []string {
+func (s *site) workloadAPI(req pki.Request, keys ...*workload.JWTAuthority) []string {
 	s.t.Helper()
 	ca, err := pki.Load(s.ca)
 	if err != nil {
@@ -76,6 +76,7 @@ func (s *site) workloadAPI(req pki.Request) []string {
 	state := workload.State{
 		SVIDs:   []tls.Certificate{leaf.TLS()},
 		Bundles: map[string][]*x509.Certificate{testenv.TrustDomain: {ca.Certificate()}},
+		JWT:     keys,
 	}
 	if err := api.Set(state); err != nil {
 		s.t.Fatal(err)
