@@ -3,11 +3,8 @@ package agent_test
 import (
 	"bytes"
 	"context"
-	"crypto/fips140"
-	"crypto/rand"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"testing"
 
@@ -18,24 +15,7 @@ import (
 	"github.com/seed-951114d4/sallyport/agent"
 )
 
-func TestMain(m *testing.M) {
-	if fips140.Enabled() {
-		gatherEntropy()
-	}
-	goleak.VerifyTestMain(m)
-}
-
-// gatherEntropy has FIPS 140's generators of random bytes made, one for each
-// goroutine that asks at the same time, and kept. Their entropy comes from a clock
-// that runs, which the fake time of a test is not.
-func gatherEntropy() {
-	debug.SetGCPercent(-1) // a collection drops generators that are not in use
-	var group sync.WaitGroup
-	for range 8 {
-		group.Go(func() { _, _ = rand.Read(make([]byte, 8<<20)) })
-	}
-	group.Wait()
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // logBuffer is a log that a test can read while others write it.
 type logBuffer struct {
