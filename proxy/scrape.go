@@ -135,10 +135,14 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 	decision := s.policy.Scrape(context.WithoutCancel(ctx), input)
 	s.metrics.decided("scrape", decision)
 	if !decision.Allow {
-		s.audit.Record(authz.Event{
+		event := authz.Event{
 			Time: input.Now, Action: "scrape", Effect: authz.Denied, Identity: id.String(), Route: q.path, RemoteIP: remoteIP,
 			Decision: decision, Digest: input.Digest,
-		})
+		}
+		if peer, ok := authn.PeerFromContext(ctx); ok {
+			event.Serial, event.TLSGroup, event.TLSSuite = peer.Serial(), peer.GroupName(), peer.SuiteName()
+		}
+		s.audit.Record(event)
 	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)

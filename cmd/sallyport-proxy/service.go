@@ -57,6 +57,14 @@ func (s *service) tokens() proxy.Tokens {
 	return authn.NewTokens(s.scrapeSource(), s.settings.Proxy.URL())
 }
 
+// exportIdentity puts what becomes of our certificates into the metrics.
+func (s *service) exportIdentity() error {
+	if s.scrape == nil {
+		return authn.NewMetrics(s.registry, s.own, nil)
+	}
+	return authn.NewMetrics(s.registry, s.own, s.scrape)
+}
+
 // Check describes what the service would work with.
 func (s *service) Check(ctx context.Context, w io.Writer) error {
 	material, err := daemon.DescribeIdentity(ctx, w, authn.Server, s.own, s.own)

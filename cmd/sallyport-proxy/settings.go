@@ -49,6 +49,9 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	// Bearer tokens are judged by keys that nobody else needs.
 	s.Own.JWTBundles = s.Proxy.ClientAuth == proxy.ClientAuthOptional
 	service.own, service.scrape = s.sources(log, faults)
+	if service.own != nil {
+		faults.Add(service.exportIdentity())
+	}
 	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)
 	service.auditLog = s.Audit.Log()
 	if err := service.auditLog.Check(); err != nil {
