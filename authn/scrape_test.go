@@ -58,6 +58,9 @@ func TestScrapeSideOverFiles(t *testing.T) {
 		if got := m.Certificate == material(t, tunnel).Certificate; got != (test.leaf == nil) {
 			t.Errorf("%s: has the tunnel's certificate: %t", test.name, got)
 		}
+		if n := source.Health().Rotations; n != 0 {
+			t.Errorf("%s: %d rotations at the start", test.name, n)
+		}
 		if m.TrustDomain != domain {
 			t.Errorf("%s: trust domain is %q", test.name, m.TrustDomain)
 		}
