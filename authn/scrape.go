@@ -149,6 +149,7 @@ func (s *Scrape) use(set fileSet) error {
 		if err := s.compose(parts); err != nil {
 			return err
 		}
+		s.behind = nil
 	}
 	s.parts = parts
 	return nil
