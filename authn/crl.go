@@ -34,7 +34,7 @@ type revocations struct {
 
 	mu sync.Mutex
 	// signed remembers signatures by the issuer's certificate: they cost most.
-	signed map[[sha256.Size]byte]error
+	signed map[[sha256.Size]byte]signature
 }
 
 // maxIssuers is more than one authority's name has certificates.
@@ -63,7 +63,7 @@ func (c *crls) ask(cert, issuer *x509.Certificate, t trial) error {
 		if !l.concerns(issuer) {
 			continue
 		}
-		if err := l.signedBy(issuer); err != nil {
+		if err := l.signature(issuer).err; err != nil {
 			unknown = fmt.Errorf("CRL %s bears the name of an authority in the chain, but: %w", l.file, err)
 			continue
 		}
@@ -87,25 +87,37 @@ func (c *crls) ask(cert, issuer *x509.Certificate, t trial) error {
 }
 
 // concerns is true of the issuer's lists. After a change of its key an authority
-// has the same name, but not the same key identifier.
+// has the same name, but not the same key identifier. That alone proves nothing: a
+// key that was signed across may have one in each of its certificates, and it is the
+// peer that chooses which of them to send.
 func (l *revocations) concerns(issuer *x509.Certificate) bool {
-	return bytes.Equal(l.RawIssuer, issuer.RawSubject) &&
-		(len(l.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(l.AuthorityKeyId, issuer.SubjectKeyId))
+	if !bytes.Equal(l.RawIssuer, issuer.RawSubject) {
+		return false
+	}
+	return len(l.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(l.AuthorityKeyId, issuer.SubjectKeyId) ||
+		l.signature(issuer).fits
 }
 
-func (l *revocations) signedBy(issuer *x509.Certificate) error {
+// signature is that of a list as one certificate of its issuer has it.
+type signature struct {
+	fits bool  // the key
+	err  error // why it proves nothing, such as a key that may sign no lists
+}
+
+func (l *revocations) signature(issuer *x509.Certificate) signature {
 	key := sha256.Sum256(issuer.Raw)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err, known := l.signed[key]
+	found, known := l.signed[key]
 	if !known {
-		err = l.CheckSignatureFrom(issuer)
+		err := issuer.CheckSignature(l.SignatureAlgorithm, l.RawTBSRevocationList, l.Signature)
+		found = signature{fits: err == nil, err: l.CheckSignatureFrom(issuer)}
 		if len(l.signed) >= maxIssuers {
 			clear(l.signed)
 		}
-		l.signed[key] = err
+		l.signed[key] = found
 	}
-	return err
+	return found
 }
 
 func (l crl) newer(other crl, now time.Time) bool {
@@ -183,7 +195,7 @@ func parseCRL(der []byte) (*revocations, error) {
 	if !parsed.NextUpdate.After(parsed.ThisUpdate) {
 		return nil, errors.New("CRL does not say when it will be out of date")
 	}
-	one := &revocations{RevocationList: parsed, revoked: make(map[string]bool), signed: make(map[[sha256.Size]byte]error)}
+	one := &revocations{RevocationList: parsed, revoked: make(map[string]bool), signed: make(map[[sha256.Size]byte]signature)}
 	for _, extension := range parsed.Extensions {
 		switch {
 		case extension.Id.Equal(idDistributionPoint):

@@ -180,6 +180,54 @@ func TestCRLOfAnotherKeyOfTheSameName(t *testing.T) {
 	}
 }
 
+// A key may have several certificates, as when it is signed across, and these need
+// not agree on its identifier. What the key has revoked is revoked by way of each.
+func TestCRLWhateverIdentifierTheKeyHas(t *testing.T) {
+	t.Parallel()
+	root := authorityTemplate("root")
+	root.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	top := (*handCA)(nil).sign(t, root)
+	template := authorityTemplate("between")
+	template.KeyUsage, template.SubjectKeyId = root.KeyUsage, []byte{1}
+	between := top.sign(t, template)
+	leaf := x509.Certificate{KeyUsage: x509.KeyUsageDigitalSignature}
+	setURIs(nodeID)(&leaf)
+	peer := between.sign(t, leaf).cert
+
+	dir := t.TempDir()
+	cfg := put(t, dir, agentLeaf(t, newCA(t, pki.CAConfig{TrustDomain: domain})))
+	write(t, cfg.CAFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: top.cert.Raw}), 0o600)
+	cfg.CRLFiles = []string{filepath.Join(dir, "crl")}
+	write(t, cfg.CRLFiles[0], signCRL(t, x509.RevocationList{ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}, between.cert, between.key, peer.SerialNumber), 0o600)
+	source, err := authn.NewFiles(cfg, authn.Client, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		id    byte
+		usage x509.KeyUsage
+		want  authn.Reason
+	}{
+		"the same identifier":                     {1, root.KeyUsage, authn.Revoked},
+		"another identifier":                      {2, root.KeyUsage, authn.Revoked},
+		"another identifier, and may sign no CRL": {3, x509.KeyUsageCertSign, authn.RevocationUnknown},
+	} {
+		again := *between.cert
+		again.SubjectKeyId, again.KeyUsage, again.SerialNumber = []byte{test.id}, test.usage, big.NewInt(int64(test.id)+100)
+		der, err := x509.CreateCertificate(rand.Reader, &again, top.cert, between.key.Public(), top.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		across, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := material(t, source).Verify([]*x509.Certificate{peer, across}, authn.Client); authn.ReasonOf(err) != test.want {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
 // crlsInTime is a proxy's source with one CRL, and two peers that are in.
 func crlsInTime(t *testing.T, f func(t *testing.T, file string, ca *pki.CA, source *authn.Files, log *book)) {
 	dir := t.TempDir()

@@ -50,9 +50,12 @@ func NewScrape(tunnel Source, cfg ScrapeConfig, log *slog.Logger) (*Scrape, erro
 	if set.err != nil {
 		return nil, set.err
 	}
-	s.follow()
+	// The files first: the tunnel's own pair never was the scrape side's.
 	if err := s.use(set); err != nil {
 		return nil, err
+	}
+	if s.follow(); s.base != nil && s.behind != nil {
+		return nil, s.behind
 	}
 	s.reload.good = set.sum
 	s.reload.warn(set)
@@ -146,6 +149,7 @@ func (s *Scrape) use(set fileSet) error {
 		if err := s.compose(parts); err != nil {
 			return err
 		}
+		s.behind = nil
 	}
 	s.parts = parts
 	return nil

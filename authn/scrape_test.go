@@ -3,9 +3,12 @@ package authn_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -57,6 +60,9 @@ func TestScrapeSideOverFiles(t *testing.T) {
 		m := material(t, source)
 		if got := m.Certificate == material(t, tunnel).Certificate; got != (test.leaf == nil) {
 			t.Errorf("%s: has the tunnel's certificate: %t", test.name, got)
+		}
+		if n := source.Health().Rotations; n != 0 {
+			t.Errorf("%s: %d rotations at the start", test.name, n)
 		}
 		if m.TrustDomain != domain {
 			t.Errorf("%s: trust domain is %q", test.name, m.TrustDomain)
@@ -179,6 +185,74 @@ func TestScrapeSideFollowsAnExpiredTunnel(t *testing.T) {
 			if _, err := anchorsOf(t, sides[i]).Judge(live); authn.ReasonOf(err) != authn.Revoked {
 				t.Errorf("side %d: a revoked peer: %v", i, err)
 			}
+		}
+	})
+}
+
+// late is a tunnel's source that has nothing at first.
+type late struct {
+	mu       sync.Mutex
+	material *authn.Material
+	changed  chan struct{}
+}
+
+func (l *late) Material() (*authn.Material, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.material == nil {
+		return nil, errors.New("nothing yet")
+	}
+	return l.material, nil
+}
+
+func (l *late) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *late) come(m *authn.Material) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.material = m
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// What kept the tunnel's material from being taken over is past when new files go
+// with it.
+func TestScrapeSideIsWellAgain(t *testing.T) {
+	t.Parallel()
+	dirs := []string{t.TempDir(), t.TempDir()}
+	synctest.Test(t, func(t *testing.T) {
+		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+		base, err := authn.NewFiles(put(t, dirs[0], proxyLeaf(t, ca), ca), authn.Server, discard())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := authn.ScrapeConfig{CertFile: filepath.Join(dirs[1], "cert.pem"), KeyFile: filepath.Join(dirs[1], "key.pem")}
+		renew := func(life time.Duration) {
+			leaf := issue(t, ca, pki.Request{Role: pki.Proxy, DNSNames: []string{"proxy"}, NotAfter: time.Now().Add(life)})
+			write(t, cfg.CertFile, leaf.CertPEM(), 0o600)
+			write(t, cfg.KeyFile, keyPEM(t, leaf), 0o600)
+		}
+		renew(time.Minute)
+		tunnel := &late{changed: make(chan struct{})}
+		source, err := authn.NewScrape(tunnel, cfg, discard())
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, source)
+		time.Sleep(2 * time.Minute)
+		tunnel.come(material(t, base))
+		synctest.Wait()
+		if health := source.Health(); health.Up || !strings.Contains(health.Cause, "expired") {
+			t.Fatalf("with an expired certificate: %+v", health)
+		}
+		renew(time.Hour)
+		polled(3)
+		if health := source.Health(); !health.Up || health.Material != nil {
+			t.Errorf("with a new one: %+v", health)
 		}
 	})
 }

@@ -21,11 +21,13 @@ func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
 	svid, err := w.choose(answer.SVIDs, current)
 	if err != nil {
 		w.tell(err)
+		w.anchor(answer.Bundles, current)
 		return
 	}
-	material, err := w.material(svid, answer.Bundles, current)
+	material, err := w.material(svid.ID.TrustDomain(), pairOf(svid), answer.Bundles, current)
 	if err != nil {
 		w.tell(fmt.Errorf("SVID %s: %w", svid.ID, err))
+		w.anchor(answer.Bundles, current)
 		return
 	}
 	recovered := w.told != ""
@@ -40,6 +42,20 @@ func (w *WorkloadAPI) update(answer *workloadapi.X509Context) {
 	if recovered {
 		w.log.Info("Workload API is back", "id", material.Identity.String(), "not_after", material.NotAfter())
 	}
+}
+
+// anchor takes over the anchors of an answer whose SVID cannot be used: an authority
+// that has left them must not vouch for anybody until there is one that can.
+func (w *WorkloadAPI) anchor(bundles *x509bundle.Set, current *Material) {
+	if current == nil {
+		return
+	}
+	next, err := w.material(current.anchors.domain, current.Certificate, bundles, current)
+	if err != nil || next.anchors.equal(current.anchors) {
+		return
+	}
+	w.replace(next)
+	w.log.Info("Workload API gave new anchors", "id", next.Identity.String())
 }
 
 // choose picks the SVID to be known by. Where several are given and none was
@@ -71,8 +87,7 @@ func (w *WorkloadAPI) choose(svids []*x509svid.SVID, current *Material) (*x509sv
 	return best, nil
 }
 
-func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, current *Material) (*Material, error) {
-	domain := svid.ID.TrustDomain()
+func (w *WorkloadAPI) material(domain spiffeid.TrustDomain, pair *tls.Certificate, bundles *x509bundle.Set, current *Material) (*Material, error) {
 	a := &Anchors{
 		domain: domain, foreign: make(map[spiffeid.TrustDomain]bundle),
 		accepted: acceptedDomains(w.cfg.TrustDomains, domain), allowDemo: w.cfg.AllowDemoCA,
@@ -90,7 +105,7 @@ func (w *WorkloadAPI) material(svid *x509svid.SVID, bundles *x509bundle.Set, cur
 		return nil, errors.New("no anchors of its trust domain")
 	}
 	// The same SVID comes again whenever a bundle changes.
-	material, err := newMaterial(keep(current.certificate(), pairOf(svid)), w.role, a, current)
+	material, err := newMaterial(keep(current.certificate(), pair), w.role, a, current)
 	if err != nil {
 		return nil, err
 	}

@@ -360,6 +360,52 @@ func TestWorkloadAPIKeepsTheLastGoodSVID(t *testing.T) {
 	waitLine(t, s.log, "Workload API is back", 1)
 }
 
+// Anchors are no less true for an SVID beside them that cannot be used: an authority
+// that has left them vouches for nobody.
+func TestWorkloadAPITakesAnchorsWithoutTheSVID(t *testing.T) {
+	t.Parallel()
+	for name, leaves := range map[string]func(s *spire) []*pki.Leaf{
+		"of another role": func(s *spire) []*pki.Leaf {
+			return []*pki.Leaf{issue(t, s.ca, pki.Request{Role: pki.Proxy, SPIFFEID: nodeID})}
+		},
+		"several others": func(s *spire) []*pki.Leaf {
+			return []*pki.Leaf{issue(t, s.ca, pki.Request{Role: pki.Agent, SPIFFEID: nodeID + "1"}), issue(t, s.ca, pki.Request{Role: pki.Agent, SPIFFEID: nodeID + "2"})}
+		},
+	} {
+		s := startSPIRE(t, nil)
+		old, leaf := newCA(t, pki.CAConfig{TrustDomain: domain}), agentLeaf(t, s.ca)
+		peer := chainOf(t, agentLeaf(t, old))
+		s.give(t, []*pki.CA{old}, leaf)
+		run(t, s.source)
+		first := s.until(t, leaf)
+		live, err := first.Verify(peer, authn.Client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := s.source.Changed()
+		s.give(t, nil, leaves(s)...)
+		select {
+		case <-changed:
+		case <-time.After(patience):
+			t.Fatalf("%s: no change", name)
+		}
+		if _, err := anchorsOf(t, s.source).Judge(live); authn.ReasonOf(err) != authn.UnknownAuthority {
+			t.Errorf("%s: a peer of the authority that left: %v", name, err)
+		}
+		if m := material(t, s.source); m.Certificate != first.Certificate {
+			t.Errorf("%s: our own certificate has changed", name)
+		}
+		waitLine(t, s.log, "serves until its end", 1)
+		if health := s.source.Health(); health.Up || health.Rotations != 0 {
+			t.Errorf("%s: health %+v", name, health)
+		}
+		// What is given next is a change of nothing but the SVID.
+		next := agentLeaf(t, s.ca)
+		s.give(t, nil, next)
+		s.until(t, next)
+	}
+}
+
 // waitLine waits for a log line. A log has no signal.
 func waitLine(t *testing.T, log *book, text string, n int) {
 	t.Helper()
