@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -231,7 +230,7 @@ func TestCRLWhateverIdentifierTheKeyHas(t *testing.T) {
 // crlsInTime is a proxy's source with one CRL, and two peers that are in.
 func crlsInTime(t *testing.T, f func(t *testing.T, file string, ca *pki.CA, source *authn.Files, log *book)) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
 		cfg := put(t, dir, proxyLeaf(t, ca), ca)
 		cfg.CRLFiles = []string{filepath.Join(dir, "crl")}

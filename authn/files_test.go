@@ -185,7 +185,7 @@ func TestFilesWarnings(t *testing.T) {
 // there, so that its validity is of that time.
 func inTime(t *testing.T, f func(t *testing.T, ca *pki.CA, cfg authn.Config, source *authn.Files, log *book)) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
 		cfg := put(t, dir, agentLeaf(t, ca), ca)
 		var log book
@@ -316,7 +316,7 @@ func TestFilesExpireInUse(t *testing.T) {
 func TestFilesFollowConfigMap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
 		version := func(name string, leaf *pki.Leaf) {
 			folder := filepath.Join(dir, name)

@@ -8,7 +8,6 @@ import (
 	"math/big"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -20,7 +19,7 @@ import (
 // proxyInTime is a proxy's source that runs in fake time.
 func proxyInTime(t *testing.T, f func(t *testing.T, ca *pki.CA, cfg authn.Config, source *authn.Files)) {
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
 		cfg := put(t, dir, proxyLeaf(t, ca), ca)
 		source, err := authn.NewFiles(cfg, authn.Server, discard())

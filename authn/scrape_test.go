@@ -224,7 +224,7 @@ func (l *late) come(m *authn.Material) {
 func TestScrapeSideIsWellAgain(t *testing.T) {
 	t.Parallel()
 	dirs := []string{t.TempDir(), t.TempDir()}
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		ca := newCA(t, pki.CAConfig{TrustDomain: domain})
 		base, err := authn.NewFiles(put(t, dirs[0], proxyLeaf(t, ca), ca), authn.Server, discard())
 		if err != nil {

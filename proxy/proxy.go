@@ -105,6 +105,8 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 // listeners. nil: a clean stop. The listeners' type keeps anything from being
 // served that has not shaken hands: see authn.ListenTunnel, authn.ListenHTTPS.
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
+	// Asked for before anybody is let in, so that no change is missed.
+	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
 	agents := newTunnelServer(&tunnel{Proxy: p})
 	scrapers := p.newScrapeServer()
 	group, running := errgroup.WithContext(ctx)
@@ -129,18 +131,14 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 		p.followPolicy(running)
 		return nil
 	})
-	for _, judge := range []struct {
-		changed func() <-chan struct{}
-		again   func()
-	}{
-		{p.trust.Changed, p.judgePeers},
-		{p.scrapeTrust.Changed, p.judgeScrapers},
-	} {
-		group.Go(func() error {
-			follow(running, judge.changed, judge.again)
-			return nil
-		})
-	}
+	group.Go(func() error {
+		follow(running, trust, p.trust.Changed, p.judgePeers)
+		return nil
+	})
+	group.Go(func() error {
+		follow(running, scrapeTrust, p.scrapeTrust.Changed, p.judgeScrapers)
+		return nil
+	})
 	group.Go(func() error {
 		<-running.Done()
 		p.drain(context.WithoutCancel(ctx), scrapers)

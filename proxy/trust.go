@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// follow calls judge whenever what changed tells of has changed.
-func follow(ctx context.Context, changed func() <-chan struct{}, judge func()) {
-	next := changed()
+// follow calls judge whenever what changed tells of has changed, since next was
+// asked for.
+func follow(ctx context.Context, next <-chan struct{}, changed func() <-chan struct{}, judge func()) {
 	for {
 		select {
 		case <-ctx.Done():
