@@ -49,7 +49,7 @@ fuzz: ## run each fuzz target for FUZZTIME=20s
 		$(GO) test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
 	done
 
-govulncheck: ## look for known vulnerabilities; fetches the database from vuln.go.dev, so not part of lint
+govulncheck: ## look for known vulnerabilities; fetches their database, so not part of lint
 	$(GO) tool govulncheck ./...
 
 clean: ## remove ./bin
