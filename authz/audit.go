@@ -44,7 +44,9 @@ type Event struct {
 	// TLSGroup and TLSSuite are the key exchange and the cipher suite of an agent's
 	// connection.
 	TLSGroup, TLSSuite string
-	Decision           Decision
+	// NotAfter is when the chain that proved the identity ends; zero is left out.
+	NotAfter time.Time
+	Decision Decision
 	// Digest of the input that was decided on; nil if there is none. It is called at
 	// most once, later and by another goroutine.
 	Digest func() string

@@ -32,6 +32,7 @@ type auditLine struct {
 	DecisionID  string   `json:"decision_id"`
 	TLSGroup    string   `json:"tls_group,omitempty"`
 	TLSSuite    string   `json:"tls_suite,omitempty"`
+	NotAfter    string   `json:"not_after,omitempty"`
 	Count       int      `json:"count,omitempty"`
 	Various     bool     `json:"various,omitempty"`
 }
@@ -61,6 +62,9 @@ func (f folded) line() auditLine {
 		TLSSuite:   harmless(e.TLSSuite, maxAuditShort),
 		Count:      f.count,
 		Various:    f.various,
+	}
+	if !e.NotAfter.IsZero() {
+		line.NotAfter = e.NotAfter.UTC().Format(time.RFC3339)
 	}
 	for _, reason := range e.Decision.Reasons[:min(len(e.Decision.Reasons), maxReasons)] {
 		line.Reasons = append(line.Reasons, harmless(reason, maxReasonBytes))

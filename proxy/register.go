@@ -125,7 +125,7 @@ func (p *Proxy) record(event authz.Event, effect authz.Effect) {
 func (s *session) event(action string, at time.Time) authz.Event {
 	return authz.Event{
 		Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP,
-		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(),
+		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(), NotAfter: s.peer().NotAfter,
 	}
 }
 

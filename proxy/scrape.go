@@ -141,6 +141,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 		}
 		if peer, ok := authn.PeerFromContext(ctx); ok {
 			event.Serial, event.TLSGroup, event.TLSSuite = peer.Serial(), peer.GroupName(), peer.SuiteName()
+			event.NotAfter = peer.NotAfter
 		}
 		s.audit.Record(event)
 	}

@@ -122,7 +122,7 @@ func TestSessionsShowTheirConnection(t *testing.T) {
 		t.Errorf("serial %s until %s", s.Agent.Serial, s.Agent.NotAfter)
 	}
 	admitted := w.Audit.Events("session", authz.Admitted)
-	if len(admitted) != 1 || admitted[0].TLSGroup != s.Group || admitted[0].TLSSuite != s.Suite {
+	if len(admitted) != 1 || !admitted[0].NotAfter.Equal(s.Agent.NotAfter) || admitted[0].TLSGroup != s.Group || admitted[0].TLSSuite != s.Suite {
 		t.Errorf("audited: %+v", admitted)
 	}
 }
