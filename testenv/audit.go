@@ -26,3 +26,10 @@ func (a *Audit) Events(action string, effect authz.Effect) []authz.Event {
 	defer a.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(a.events), func(e authz.Event) bool { return e.Action != action || e.Effect != effect })
 }
+
+// Forget drops what was recorded so far.
+func (a *Audit) Forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = nil
+}
