@@ -12,7 +12,20 @@ type listener struct {
 	net.Listener
 
 	mu    sync.Mutex
-	conns []net.Conn
+	conns map[*tracked]struct{}
+}
+
+// tracked is a connection that its listener forgets when it is closed.
+type tracked struct {
+	net.Conn
+	of *listener
+}
+
+func (c *tracked) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.conns, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
 }
 
 func listen(tb testing.TB, addr string) *listener {
@@ -21,7 +34,7 @@ func listen(tb testing.TB, addr string) *listener {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &listener{Listener: inner}
+	return &listener{Listener: inner, conns: make(map[*tracked]struct{})}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -31,15 +44,16 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conns = append(l.conns, conn)
-	return conn, nil
+	c := &tracked{Conn: conn, of: l}
+	l.conns[c] = struct{}{}
+	return c, nil
 }
 
 func (l *listener) kill() {
 	_ = l.Listener.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, conn := range l.conns {
-		_ = conn.Close()
+	for conn := range l.conns {
+		_ = conn.Conn.Close()
 	}
 }
