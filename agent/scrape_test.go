@@ -173,9 +173,9 @@ func TestScrapeOfFaultyTargets(t *testing.T) {
 		"closes between chunks": {handler: raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n"), code: tunnelv1.End_BROKEN, reason: `broke off`},
 		"lies, sends more":      {handler: raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\na 1\nHTTP/1.1 200 OK\r\n"), status: 200, code: tunnelv1.End_COMPLETE},
 		"two lengths":           {handler: raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\na 1\n"), code: tunnelv1.End_BROKEN, reason: `broke off`},
-		"hangs":                 {handler: stall(""), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, code: tunnelv1.End_TIMEOUT, reason: `gave up after [0-9.]+s`},
-		"hangs in the body":     {handler: stall("a 1\n"), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, code: tunnelv1.End_TIMEOUT, reason: `gave up after [0-9.]+s`},
-		"hangs late":            {handler: stall(long), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, status: 200, code: tunnelv1.End_TIMEOUT, reason: `gave up after [0-9.]+s`},
+		"hangs":                 {handler: stall(""), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, code: tunnelv1.End_TIMEOUT, reason: `gave up after (0\.[3-9]|1\.[0-9])s`},
+		"hangs in the body":     {handler: stall("a 1\n"), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, code: tunnelv1.End_TIMEOUT, reason: `gave up after (0\.[3-9]|1\.[0-9])s`},
+		"hangs late":            {handler: stall(long), request: &tunnelv1.ScrapeRequest{TimeoutMs: 300}, status: 200, code: tunnelv1.End_TIMEOUT, reason: `gave up after (0\.[3-9]|1\.[0-9])s`},
 		"over the limit": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush() // no Content-Length
 			io.WriteString(w, long)
