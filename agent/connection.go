@@ -72,6 +72,7 @@ func (a *Agent) newConnection(addr string, material *authn.Material) (*connectio
 		grpc.WithStaticStreamWindowSize(windowBytes),
 		grpc.WithStaticConnWindowSize(windowBytes),
 		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(tunnelv1.Codec()),
 			grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes),
 		),
 	)

@@ -42,6 +42,10 @@ var (
 // Scraper answers requests of a's targets, through send and without a tunnel.
 func Scraper(t testing.TB, a *Agent, send func(*tunnelv1.LaneReply) error) func(context.Context, *tunnelv1.ScrapeRequest) error {
 	t.Cleanup(a.table.close)
-	out := &reply{send: send}
+	out := &reply{send: func(raw *tunnelv1.RawReply) error {
+		body := raw.Body.Materialize()
+		raw.Body.Free()
+		return send(&tunnelv1.LaneReply{Head: raw.Head, Body: body, End: raw.End})
+	}}
 	return func(ctx context.Context, req *tunnelv1.ScrapeRequest) error { return a.scraper.scrape(ctx, req, out) }
 }

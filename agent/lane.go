@@ -131,11 +131,11 @@ func (l *lane) drop() {
 
 // send passes a reply on. With the last of a scrape the lane is free before the
 // proxy can know it, for its next request may come at once.
-func (l *lane) send(reply *tunnelv1.LaneReply) error {
-	if reply.GetEnd() != nil {
+func (l *lane) send(reply *tunnelv1.RawReply) error {
+	if reply.End != nil {
 		l.mu.Lock()
 		l.busy = false
 		l.mu.Unlock()
 	}
-	return l.stream.Send(reply)
+	return l.stream.SendMsg(reply)
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"sync"
 
+	"google.golang.org/grpc/mem"
+
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -11,72 +13,98 @@ import (
 // fall into grpc-go's 1 MiB buffers, one of 31 KiB stays in those of 32 KiB.
 const chunkBytes = 31 << 10
 
-var chunks = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
+// chunkPool lends the memory of chunks, and takes it back from gRPC once that has
+// written a chunk out. It does not clear what it lends.
+type chunkPool struct{ sync.Pool }
+
+var chunks = &chunkPool{sync.Pool{New: func() any {
+	chunk := make([]byte, chunkBytes)
+	return &chunk
+}}}
+
+// Get implements mem.BufferPool.
+func (p *chunkPool) Get(length int) *[]byte {
+	chunk := p.Pool.Get().(*[]byte)
+	*chunk = (*chunk)[:length]
+	return chunk
+}
+
+// Put implements mem.BufferPool.
+func (p *chunkPool) Put(chunk *[]byte) {
+	*chunk = (*chunk)[:chunkBytes]
+	p.Pool.Put(chunk)
+}
 
 // reply sends one scrape's answer in as few messages as it can: the head waits
 // for the first body, the last body takes the end along.
 type reply struct {
-	send func(*tunnelv1.LaneReply) error
-	msg  tunnelv1.LaneReply // used again for each message: Send has encoded it when it returns
+	send func(*tunnelv1.RawReply) error
+	msg  tunnelv1.RawReply // used again for each message: Send has encoded it when it returns
 
 	head *tunnelv1.Head // not yet sent
-	body []byte         // not yet sent, in buf
-	buf  *[chunkBytes]byte
+	// chunk holds body that is not yet sent, in its first filled bytes. Sending
+	// passes it to gRPC.
+	chunk  *[]byte
+	filled int
 
 	begun bool  // the head is sent
 	err   error // the lane broke; nothing more can be sent
+}
+
+// room is where the next body bytes go.
+func (r *reply) room() []byte {
+	if r.chunk == nil {
+		r.chunk = chunks.Get(chunkBytes)
+	}
+	return (*r.chunk)[r.filled:]
 }
 
 // Write gathers what a compressor puts out into whole chunks.
 func (r *reply) Write(p []byte) (int, error) {
 	written := 0
 	for len(p) > 0 {
-		if r.buf == nil {
-			r.buf = chunks.Get().(*[chunkBytes]byte)
-			r.body = r.buf[:0]
-		}
-		if len(r.body) == chunkBytes {
-			if err := r.flush(r.body, nil); err != nil {
+		if r.filled == chunkBytes {
+			if err := r.flush(nil); err != nil {
 				return written, err
 			}
-			r.body = r.buf[:0]
 		}
-		n := copy(r.buf[len(r.body):], p)
-		r.body = r.buf[:len(r.body)+n]
+		n := copy(r.room(), p)
+		r.filled += n
 		p = p[n:]
 		written += n
 	}
 	return written, nil
 }
 
-// flush sends one message with the head, if that has not been sent, body, and
-// end, if that is not nil.
-func (r *reply) flush(body []byte, end *tunnelv1.End) error {
+// flush sends one message with the head, if that has not been sent, what the
+// chunk holds, and end, if that is not nil.
+func (r *reply) flush(end *tunnelv1.End) error {
 	if r.err != nil {
 		return r.err
 	}
-	r.msg.Head, r.msg.Body, r.msg.End = r.head, body, end
+	r.msg.Head, r.msg.End = r.head, end
+	if r.filled > 0 {
+		*r.chunk = (*r.chunk)[:r.filled]
+		r.msg.Body = append(r.msg.Body[:0], mem.NewBuffer(r.chunk, chunks))
+		r.chunk, r.filled = nil, 0
+	}
 	r.head, r.begun = nil, r.begun || r.head != nil
 	r.err = r.send(&r.msg)
-	r.msg.Head, r.msg.Body, r.msg.End = nil, nil, nil
+	r.msg.Head, r.msg.Body, r.msg.End = nil, r.msg.Body[:0], nil
 	return r.err
 }
 
 // end finishes the answer. A failure takes nothing along: before the head the
-// proxy can then still answer with a status of its own. body is the rest of a
-// complete answer, nil for the rest of what Write was given.
-func (r *reply) end(e ending, body []byte) error {
-	switch {
-	case e.code != tunnelv1.End_COMPLETE:
-		r.head, body = nil, nil
-	case body == nil:
-		body = r.body
+// proxy can then still answer with a status of its own.
+func (r *reply) end(e ending) error {
+	if e.code != tunnelv1.End_COMPLETE {
+		r.head, r.filled = nil, 0
 	}
-	err := r.flush(body, &tunnelv1.End{Code: e.code, Reason: e.reason})
-	if r.buf != nil {
-		chunks.Put(r.buf)
+	err := r.flush(&tunnelv1.End{Code: e.code, Reason: e.reason})
+	if r.chunk != nil {
+		chunks.Put(r.chunk)
 	}
-	r.buf, r.body, r.head = nil, nil, nil
+	r.chunk, r.filled, r.head = nil, 0, nil
 	return err
 }
 

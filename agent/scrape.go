@@ -53,17 +53,14 @@ func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *
 	e := s.table.load().endpoints[req.GetPath()]
 	var end ending
 	var status int
-	var rest []byte
-	buf := chunks.Get().(*[chunkBytes]byte)
-	defer chunks.Put(buf)
 	if e == nil {
 		end = ending{code: tunnelv1.End_NOT_FOUND, reason: "no target has this path"}
 	} else {
-		status, rest, end = s.pass(ctx, begun, e, req, out, buf)
+		status, end = s.pass(ctx, begun, e, req, out)
 		e.health.note(s.log, e.target.Path, end)
 	}
 	s.metrics.scraped(end, status, time.Since(begun))
-	return out.end(end, rest)
+	return out.end(end)
 }
 
 // scrapeTime is how long a scrape may take of what the proxy is ready to wait.
@@ -72,41 +69,40 @@ func scrapeTime(ms uint32) time.Duration {
 	return whole - min(whole/20, maxMargin)
 }
 
-// pass does the request and passes the answer to out, all but the rest, which
-// the caller sends with the end.
-func (s *scraper) pass(ctx context.Context, begun time.Time, e *endpoint, req *tunnelv1.ScrapeRequest,
-	out *reply, buf *[chunkBytes]byte) (status int, rest []byte, end ending) {
+// pass does the request and passes the answer to out, all but the last chunk,
+// which the end takes along.
+func (s *scraper) pass(ctx context.Context, begun time.Time, e *endpoint, req *tunnelv1.ScrapeRequest, out *reply) (status int, end ending) {
 	request, end := newRequest(ctx, e, req)
 	if request == nil {
-		return 0, nil, end
+		return 0, end
 	}
 	resp, err := e.transport.RoundTrip(request)
 	if err != nil {
-		return 0, nil, endingOf(ctx, begun, err)
+		return 0, endingOf(ctx, begun, err)
 	}
 	defer resp.Body.Close()
 
 	limit, whose := s.bodyLimit(req.GetMaxBodyBytes())
 	if resp.ContentLength > limit {
-		return resp.StatusCode, nil, tooLarge(limit, whose)
+		return resp.StatusCode, tooLarge(limit, whose)
 	}
 	head, end := newHead(resp, req.GetAcceptEncoding())
 	if head == nil {
-		return resp.StatusCode, nil, end
+		return resp.StatusCode, end
 	}
 	out.head = head
 	squeeze := plainCoding(head.ContentEncoding) && takesCoding(req.GetAcceptEncoding(), "gzip")
-	rest, err = copyBody(out, &capped{src: resp.Body, left: limit}, buf, squeeze)
+	err = copyBody(out, &capped{src: resp.Body, left: limit}, squeeze)
 	switch {
 	case err == nil:
-		return resp.StatusCode, rest, complete
+		return resp.StatusCode, complete
 	case out.err != nil:
 		// The lane broke, which says nothing about the target.
-		return resp.StatusCode, nil, ending{code: tunnelv1.End_CANCELLED}
+		return resp.StatusCode, ending{code: tunnelv1.End_CANCELLED}
 	case errors.Is(err, errTooLarge):
-		return resp.StatusCode, nil, tooLarge(limit, whose)
+		return resp.StatusCode, tooLarge(limit, whose)
 	}
-	return resp.StatusCode, nil, endingOf(ctx, begun, err)
+	return resp.StatusCode, endingOf(ctx, begun, err)
 }
 
 // bodyLimit is the smaller of our limit and the proxy's, 0 for none, and whose it is.
@@ -121,24 +117,29 @@ func (s *scraper) bodyLimit(wish uint64) (limit int64, whose string) {
 	}
 }
 
-// copyBody sends all of src but the rest that it returns, compressed if squeeze
-// and if it is worth it.
-func copyBody(out *reply, src io.Reader, buf *[chunkBytes]byte, squeeze bool) (rest []byte, err error) {
-	n, err := fill(src, buf[:])
+// copyBody sends all of src but the last chunk, compressed if squeeze and if it
+// is worth it.
+func copyBody(out *reply, src io.Reader, squeeze bool) error {
+	n, err := fill(src, out.room())
 	if squeeze && n >= minSqueeze {
-		out.head.ContentEncoding = "gzip"
-		return nil, squeezeBody(out, src, buf, n, err)
+		out.head.ContentEncoding, out.head.ContentLength = "gzip", 0
+		plain := out.chunk
+		out.chunk = nil
+		defer chunks.Put(plain)
+		return squeezeBody(out, src, *plain, n, err)
 	}
 	for err == nil {
-		if err := out.flush(buf[:n], nil); err != nil {
-			return nil, err
+		out.filled = n
+		if err := out.flush(nil); err != nil {
+			return err
 		}
-		n, err = fill(src, buf[:])
+		n, err = fill(src, out.room())
 	}
+	out.filled = n
 	if err != io.EOF {
-		return nil, err
+		return err
 	}
-	return buf[:n], nil
+	return nil
 }
 
 // newRequest makes the GET for the target: its own URL, the scraper's allowed
@@ -241,6 +242,7 @@ func newHead(resp *http.Response, acceptEncoding string) (*tunnelv1.Head, ending
 		Status:          uint32(status),
 		ContentType:     contentType,
 		ContentEncoding: contentEncoding,
+		ContentLength:   uint64(max(resp.ContentLength, 0)),
 	}, ending{}
 }
 

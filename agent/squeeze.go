@@ -26,20 +26,20 @@ var squeezers = sync.Pool{New: func() any {
 	return w
 }}
 
-// squeezeBody sends src through gzip. buf holds its first n bytes, err is how
+// squeezeBody sends src through gzip. chunk holds its first n bytes, err is how
 // reading them ended.
-func squeezeBody(out *reply, src io.Reader, buf *[chunkBytes]byte, n int, err error) error {
+func squeezeBody(out *reply, src io.Reader, chunk []byte, n int, err error) error {
 	w := squeezers.Get().(*gzip.Writer)
 	defer squeezers.Put(w)
 	w.Reset(out)
 	for {
-		if _, err := w.Write(buf[:n]); err != nil {
+		if _, err := w.Write(chunk[:n]); err != nil {
 			return err
 		}
 		if err != nil {
 			break
 		}
-		n, err = fill(src, buf[:])
+		n, err = fill(src, chunk)
 	}
 	if err != io.EOF {
 		// Without its trailer the compressed stream is visibly cut, too.

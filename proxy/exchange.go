@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/mem"
+
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -40,6 +42,7 @@ type exchange struct {
 	reusable bool
 	headSent bool
 	body     int64 // bytes so far
+	length   int64 // bytes in all; 0: not known
 }
 
 // run carries the scrape. Where it ends before a head, run has answered with
@@ -115,7 +118,7 @@ func (e *exchange) watch() (settle func() bool) {
 // they come. After an error of its own making it reads on, so that the lane is
 // clean for the next scrape.
 func (e *exchange) receive() (ended bool, err error) {
-	var reply tunnelv1.LaneReply
+	var reply tunnelv1.RawReply
 	for first := true; ; first = false {
 		if recvErr := e.lane.stream.RecvMsg(&reply); recvErr != nil {
 			if err == nil {
@@ -124,14 +127,16 @@ func (e *exchange) receive() (ended bool, err error) {
 			return false, err
 		}
 		if err == nil {
-			if err = e.pass(&reply, first); errors.Is(err, errContract) {
-				return false, err
-			} else if err != nil && reply.GetEnd() == nil {
-				e.hangUp(errHungUp)
-			}
+			err = e.pass(&reply, first)
 		}
-		if end := reply.GetEnd(); end != nil {
+		reply.Free()
+		switch {
+		case errors.Is(err, errContract):
+			return false, err
+		case reply.End != nil:
 			return true, err
+		case err != nil:
+			e.hangUp(errHungUp)
 		}
 	}
 }
@@ -163,28 +168,34 @@ type endError struct {
 func (e *endError) Error() string { return e.reason }
 
 // pass writes one message of the agent to the scraper.
-func (e *exchange) pass(reply *tunnelv1.LaneReply, first bool) error {
-	head, end := reply.GetHead(), reply.GetEnd()
-	if first != (head != nil) && !(first && end != nil && len(reply.GetBody()) == 0) {
+func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
+	head, end, length := reply.Head, reply.End, int64(reply.Body.Len())
+	if first != (head != nil) && !(first && end != nil && length == 0) {
 		return errContract
 	}
+	whole := end.GetCode() == tunnelv1.End_COMPLETE
 	if head == nil && first {
-		if end.GetCode() == tunnelv1.End_COMPLETE {
+		if whole {
 			return errContract
 		}
 		return e.endOf(end)
 	}
-	e.body += int64(len(reply.GetBody()))
-	if e.body > grown(e.maxBody) {
+	e.body += length
+	if e.body > grown(e.maxBody) || head.GetContentLength() > uint64(grown(e.maxBody)) {
 		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the limit"}
 	}
-	whole := end.GetCode() == tunnelv1.End_COMPLETE
 	if head != nil {
-		if err := e.writeHead(head, whole, len(reply.GetBody())); err != nil {
+		e.length = int64(head.GetContentLength())
+	}
+	if e.length > 0 && (e.body > e.length || whole && e.body < e.length) {
+		return errContract
+	}
+	if head != nil {
+		if err := e.writeHead(head, whole); err != nil {
 			return err
 		}
 	}
-	if err := e.writeBody(reply.GetBody()); err != nil {
+	if err := e.writeBody(reply.Body, length); err != nil {
 		return err
 	}
 	if end != nil && !whole {
@@ -206,8 +217,9 @@ func (e *exchange) endOf(end *tunnelv1.End) error {
 }
 
 // writeHead sends the target's status and the two headers that say what the body
-// is, verbatim. The length is known only of a body that came whole.
-func (e *exchange) writeHead(head *tunnelv1.Head, whole bool, length int) error {
+// is, verbatim. The length is known of a body that came whole, and of one whose
+// target said it.
+func (e *exchange) writeHead(head *tunnelv1.Head, whole bool) error {
 	status := int(head.GetStatus())
 	if status < 200 || status > 599 || status/100 == 3 ||
 		len(head.GetContentType()) > maxHeader || !printable(head.GetContentType()) ||
@@ -231,27 +243,29 @@ func (e *exchange) writeHead(head *tunnelv1.Head, whole bool, length int) error 
 		e.outcome = TargetStatus
 		h["Sallyport-Outcome"] = []string{string(TargetStatus)}
 	}
-	if whole && status != http.StatusNoContent {
-		h["Content-Length"] = []string{strconv.Itoa(length)}
+	if (whole || e.length > 0) && status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.FormatInt(max(e.length, e.body), 10)}
 	}
 	e.w.WriteHeader(status)
 	e.headSent = true
 	return nil
 }
 
-func (e *exchange) writeBody(body []byte) error {
-	if len(body) == 0 {
+func (e *exchange) writeBody(body mem.BufferSlice, length int64) error {
+	if length == 0 {
 		return nil
 	}
-	if e.body > int64(len(body)) {
+	if e.body > length { // with the first chunk the head has set it
 		if err := http.NewResponseController(e.w).SetWriteDeadline(e.writeDeadline()); err != nil {
 			return errors.Join(errHungUp, err)
 		}
 	}
-	n, err := e.w.Write(body)
-	e.metrics.bytes.Add(float64(n))
-	if err != nil {
-		return errors.Join(errHungUp, err)
+	for _, part := range body {
+		n, err := e.w.Write(part.ReadOnlyData())
+		e.metrics.bytes.Add(float64(n))
+		if err != nil {
+			return errors.Join(errHungUp, err)
+		}
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -43,11 +42,13 @@ func (s *script) RecvMsg(m any) error {
 	if len(s.replies) == 0 {
 		return io.EOF
 	}
-	into := m.(*tunnelv1.LaneReply)
-	proto.Reset(into)
-	proto.Merge(into, s.replies[0])
+	encoded, err := tunnelv1.Codec().Marshal(s.replies[0])
+	if err != nil {
+		return err
+	}
+	defer encoded.Free()
 	s.replies = s.replies[1:]
-	return nil
+	return tunnelv1.Codec().Unmarshal(encoded, m)
 }
 
 // Hold gives a proxy a session without a network: its agent hears what it is told,

@@ -23,6 +23,7 @@ import (
 func newTunnelServer(tunnel *tunnel) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(authn.TunnelServerCredentials()),
+		grpc.ForceServerCodecV2(tunnelv1.Codec()),
 		grpc.ConnectionTimeout(10*time.Second),
 		// The default is 2^32-1, which disarms the rapid-reset protection.
 		grpc.MaxConcurrentStreams(maxLanes+2),

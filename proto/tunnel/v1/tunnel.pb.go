@@ -1540,8 +1540,11 @@ type Head struct {
 	ContentType string `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Of the bytes in body.
 	ContentEncoding string `protobuf:"bytes,3,opt,name=content_encoding,json=contentEncoding,proto3" json:"content_encoding,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many bytes the whole body has, all messages together; 0: not known. A
+	// COMPLETE answer has just as many.
+	ContentLength uint64 `protobuf:"varint,4,opt,name=content_length,json=contentLength,proto3" json:"content_length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
@@ -1593,6 +1596,13 @@ func (x *Head) GetContentEncoding() string {
 		return x.ContentEncoding
 	}
 	return ""
+}
+
+func (x *Head) GetContentLength() uint64 {
+	if x != nil {
+		return x.ContentLength
+	}
+	return 0
 }
 
 type End struct {
@@ -1751,11 +1761,12 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\tLaneReply\x12-\n" +
 	"\x04head\x18\x01 \x01(\v2\x19.sallyport.tunnel.v1.HeadR\x04head\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\fR\x04body\x12*\n" +
-	"\x03end\x18\x03 \x01(\v2\x18.sallyport.tunnel.v1.EndR\x03end\"l\n" +
+	"\x03end\x18\x03 \x01(\v2\x18.sallyport.tunnel.v1.EndR\x03end\"\x93\x01\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\rR\x06status\x12!\n" +
 	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12)\n" +
-	"\x10content_encoding\x18\x03 \x01(\tR\x0fcontentEncoding\"\xfd\x01\n" +
+	"\x10content_encoding\x18\x03 \x01(\tR\x0fcontentEncoding\x12%\n" +
+	"\x0econtent_length\x18\x04 \x01(\x04R\rcontentLength\"\xfd\x01\n" +
 	"\x03End\x121\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x1d.sallyport.tunnel.v1.End.CodeR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xaa\x01\n" +
