@@ -61,6 +61,8 @@ func (a *Agent) newConnection(addr string, material *authn.Material) (*connectio
 		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: creds, connection: c}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, a.dial, addr) }),
 		grpc.WithNoProxy(),
+		// TLS has read a whole record already.
+		grpc.WithReadBufferSize(0),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),

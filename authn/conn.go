@@ -12,7 +12,7 @@ import (
 // Conn is the connection under TLS. It remembers who its handshake proved. Close
 // cuts it at once, without a word to the peer.
 type Conn struct {
-	net.Conn
+	*gatherer
 	source Source
 	// standing is nil until the handshake is over, and where it proved nobody.
 	standing atomic.Pointer[standing]

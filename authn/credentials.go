@@ -98,11 +98,12 @@ func (c clientCredentials) ClientHandshake(ctx context.Context, authority string
 		proved = peer.over(state)
 		return nil
 	})
-	secure, _, err := credentials.NewTLS(cfg).ClientHandshake(ctx, authority, conn)
+	under := &gatherer{Conn: conn}
+	secure, _, err := credentials.NewTLS(cfg).ClientHandshake(ctx, authority, under)
 	if err != nil {
 		return nil, nil, material.explain(err)
 	}
-	return secure, newTunnelInfo(proved, conn), nil
+	return gathered{Conn: secure, under: under}, newTunnelInfo(proved, conn), nil
 }
 
 func (c clientCredentials) verify(m *Material, state tls.ConnectionState, host string) (*Peer, error) {

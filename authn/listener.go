@@ -128,7 +128,7 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
-		l.admit(&Conn{Conn: inner, source: l.source}, time.Now())
+		l.admit(&Conn{gatherer: &gatherer{Conn: inner}, source: l.source}, time.Now())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/grpc/mem"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -29,6 +31,7 @@ var (
 type exchange struct {
 	scrapes
 	w      http.ResponseWriter
+	conn   net.Conn // under w
 	ctx    context.Context
 	hangUp context.CancelCauseFunc
 	lane   *lane
@@ -260,15 +263,30 @@ func (e *exchange) writeBody(body mem.BufferSlice, length int64) error {
 			return errors.Join(errHungUp, err)
 		}
 	}
+	conn, ok := e.conn.(*authn.Conn)
+	ok = ok && length > minHeld
+	if ok {
+		conn.Hold()
+	}
+	var failed error
 	for _, part := range body {
 		n, err := e.w.Write(part.ReadOnlyData())
 		e.metrics.bytes.Add(float64(n))
-		if err != nil {
-			return errors.Join(errHungUp, err)
+		if failed = err; err != nil {
+			break
 		}
+	}
+	if ok {
+		failed = errors.Join(failed, conn.Release())
+	}
+	if failed != nil {
+		return errors.Join(errHungUp, failed)
 	}
 	return nil
 }
+
+// minHeld is the smallest part of a body that takes several writes, in bytes.
+const minHeld = 4 << 10
 
 // writeDeadline moves with each chunk, but not beyond the scrape's time.
 func (e *exchange) writeDeadline() time.Time {

@@ -206,7 +206,8 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		f := waitFailure(err)
 		return s.fail(w, r, f), f
 	}
-	e := exchange{scrapes: s, w: w, ctx: ctx, hangUp: fl.cancel, lane: l, maxBody: t.body}
+	conn, _ := authn.ConnFromContext(fl.ctx)
+	e := exchange{scrapes: s, w: w, conn: conn, ctx: ctx, hangUp: fl.cancel, lane: l, maxBody: t.body}
 	err = e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
 	if e.reusable {
 		lanes.giveBack(l)

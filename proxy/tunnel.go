@@ -24,6 +24,9 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(authn.TunnelServerCredentials()),
 		grpc.ForceServerCodecV2(tunnelv1.Codec()),
+		// TLS has read a whole record already: another 32 KiB of buffer for each
+		// connection would only be one more copy.
+		grpc.ReadBufferSize(0),
 		grpc.ConnectionTimeout(10*time.Second),
 		// The default is 2^32-1, which disarms the rapid-reset protection.
 		grpc.MaxConcurrentStreams(maxLanes+2),
