@@ -20,6 +20,9 @@ const lingerTime = 500 * time.Millisecond
 type lane struct {
 	stream   tunnelv1.Tunnel_LaneClient
 	requests chan scrapeJob // has room for one: the proxy may send the next on our End
+	// before is the last request, whose headers the next one may refer to. It belongs
+	// to who receives.
+	before *tunnelv1.ScrapeRequest
 
 	mu     sync.Mutex
 	busy   bool
@@ -97,6 +100,9 @@ func (l *lane) receive(ctx context.Context) error {
 		}
 		switch kind := msg.GetKind().(type) {
 		case *tunnelv1.LaneRequest_Scrape:
+			if err := l.complete(kind.Scrape); err != nil {
+				return err
+			}
 			if !l.take(ctx, kind.Scrape) {
 				return protocolFault("a scrape on a lane that has one under way")
 			}
@@ -107,6 +113,18 @@ func (l *lane) receive(ctx context.Context) error {
 }
 
 var errLaneEnded = errors.New("the proxy ended the lane")
+
+// complete puts in the headers that the proxy left out.
+func (l *lane) complete(req *tunnelv1.ScrapeRequest) error {
+	if req.GetSameHeaders() {
+		if l.before == nil {
+			return protocolFault("a first request that refers to the one before")
+		}
+		req.Accept, req.AcceptEncoding, req.UserAgent = l.before.GetAccept(), l.before.GetAcceptEncoding(), l.before.GetUserAgent()
+	}
+	l.before = req
+	return nil
+}
 
 func (l *lane) take(ctx context.Context, req *tunnelv1.ScrapeRequest) bool {
 	l.mu.Lock()

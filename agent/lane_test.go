@@ -159,3 +159,50 @@ func TestBrokenLaneDropsTheTargetRequest(t *testing.T) {
 		t.Error("a broken lane was told as the target's failure")
 	}
 }
+
+// A proxy leaves out headers that are those of the request before.
+func TestRequestRefersToTheOneBefore(t *testing.T) {
+	t.Parallel()
+	asked := make(chan http.Header, 8)
+	url := startTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header
+		io.WriteString(w, "a 1\n")
+	})
+	r := startRig(t, rigOptions{targets: agent.Targets{{Path: "/a", URL: url}}})
+	session := r.session(t)
+	lane := receive(t, session.lanes, "a lane")
+	headers := func(request *tunnelv1.ScrapeRequest) [3]string {
+		request.Path = "/a"
+		if a := scrape(t, lane, request); a.end.GetCode() != tunnelv1.End_COMPLETE {
+			t.Fatalf("end = %v", a.end)
+		}
+		h := receive(t, asked, "the target's request")
+		return [3]string{h.Get("Accept"), h.Get("Accept-Encoding"), h.Get("User-Agent")}
+	}
+	first := headers(&tunnelv1.ScrapeRequest{Accept: "text/plain", UserAgent: "one"})
+	for range 2 {
+		if again := headers(&tunnelv1.ScrapeRequest{SameHeaders: true}); again != first || first != [3]string{"text/plain", "", "one"} {
+			t.Errorf("first %q, again %q", first, again)
+		}
+	}
+	if none := headers(&tunnelv1.ScrapeRequest{}); none != [3]string{} {
+		t.Errorf("a request without headers has %q", none)
+	}
+	if none := headers(&tunnelv1.ScrapeRequest{SameHeaders: true}); none != [3]string{} {
+		t.Errorf("one like it has %q", none)
+	}
+}
+
+func TestFirstRequestRefersToNone(t *testing.T) {
+	t.Parallel()
+	r := startRig(t, rigOptions{targets: agent.Targets{{Path: "/a", URL: "http://127.0.0.1:1/"}}})
+	session := r.session(t)
+	lane := receive(t, session.lanes, "a lane")
+	if err := lane.request(&tunnelv1.ScrapeRequest{Path: "/a", SameHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.collect(false); err == nil {
+		t.Error("it was answered")
+	}
+	receive(t, session.lanes, "a lane in its place")
+}

@@ -29,7 +29,7 @@ func newTransport(idleConns int) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            aheadDial(dialer),
 		TLSHandshakeTimeout:    connectTimeout,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    idleConns,

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/mem"
@@ -35,8 +36,12 @@ type exchange struct {
 	ctx    context.Context
 	hangUp context.CancelCauseFunc
 	lane   *lane
+	// deadline is when ctx ends at the latest.
+	deadline time.Time
 	// maxBody is the largest body, in bytes as they cross the tunnel.
 	maxBody int64
+
+	sent atomic.Bool // the agent has been asked
 
 	outcome Outcome
 	status  int // of the target
@@ -52,12 +57,16 @@ type exchange struct {
 // the failure that it returns; errUnsent alone leaves the answer open. An answer
 // that is whole, but not 200, is a statusError.
 func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
-	err := e.send(request)
+	settle := e.watch()
+	err := e.lane.start(request)
 	if err == nil {
-		settle := e.watch()
+		e.sent.Store(true)
 		var ended bool
 		ended, err = e.receive()
 		e.reusable = settle() && ended
+	} else {
+		settle()
+		err = e.broken(io.EOF, true)
 	}
 	switch {
 	case err == nil && e.outcome == TargetStatus:
@@ -80,27 +89,18 @@ func (e *exchange) run(request *tunnelv1.ScrapeRequest) error {
 	return f
 }
 
-// send begins the scrape. An agent that reads none of its requests makes that
-// wait, for as long as the scrape may take.
-func (e *exchange) send(request *tunnelv1.ScrapeRequest) error {
-	stop := context.AfterFunc(e.ctx, e.lane.close)
-	defer stop()
-	if err := e.lane.start(request); err != nil {
-		return e.broken(io.EOF, true)
-	}
-	return nil
-}
-
 // watch tells the agent when the scraper hangs up. It ends the lane at once when
-// the scrape is revoked or its scraper's credential ends, and when the time is up: the agent, whose time is
-// shorter, has then failed to answer. The returned function ends the watch; false:
-// the lane is not to be used again.
+// the scrape is revoked or its scraper's credential ends, and when the time is up:
+// the agent, whose time is shorter, has then failed to answer. It also does while
+// the request is on its way: an agent that reads none makes that wait. The returned
+// function ends the watch; false: the lane is not to be used again.
 func (e *exchange) watch() (settle func() bool) {
 	var grace *time.Timer
 	done := make(chan struct{})
 	stop := context.AfterFunc(e.ctx, func() {
 		defer close(done)
-		if cause := context.Cause(e.ctx); errors.Is(cause, errDeadline) || errors.Is(cause, errRevoked) || errors.Is(cause, errLapsed) {
+		cause := context.Cause(e.ctx)
+		if !e.sent.Load() || errors.Is(cause, errDeadline) || errors.Is(cause, errRevoked) || errors.Is(cause, errLapsed) {
 			e.lane.close()
 			return
 		}
@@ -291,8 +291,8 @@ const minHeld = 4 << 10
 // writeDeadline moves with each chunk, but not beyond the scrape's time.
 func (e *exchange) writeDeadline() time.Time {
 	stalled := time.Now().Add(stallTimeout)
-	if deadline, ok := e.ctx.Deadline(); ok && deadline.Before(stalled) {
-		return deadline
+	if e.deadline.Before(stalled) {
+		return e.deadline
 	}
 	return stalled
 }

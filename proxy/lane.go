@@ -18,7 +18,12 @@ type lane struct {
 	once sync.Once
 	// idleSince belongs to the pool.
 	idleSince time.Time
+	// headers are those of the last request. They belong to who has borrowed the lane.
+	headers sentHeaders
 }
+
+// sentHeaders are what of a scraper's headers crosses the tunnel.
+type sentHeaders struct{ accept, acceptEncoding, userAgent string }
 
 func newLane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnelv1.LaneRequest]) *lane {
 	return &lane{stream: stream, end: make(chan struct{})}
@@ -37,7 +42,15 @@ func (l *lane) park() {
 // more than once.
 func (l *lane) close() { l.once.Do(func() { close(l.end) }) }
 
+// start begins a scrape. It leaves out of the request what the agent knows from
+// the one before.
 func (l *lane) start(request *tunnelv1.ScrapeRequest) error {
+	headers := sentHeaders{request.GetAccept(), request.GetAcceptEncoding(), request.GetUserAgent()}
+	if headers == l.headers {
+		request.Accept, request.AcceptEncoding, request.UserAgent = "", "", ""
+		request.SameHeaders = headers != sentHeaders{}
+	}
+	l.headers = headers
 	return l.stream.Send(&tunnelv1.LaneRequest{Kind: &tunnelv1.LaneRequest_Scrape{Scrape: request}})
 }
 

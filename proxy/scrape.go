@@ -195,10 +195,11 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	}
 	_, agent := budget(t.timeout)
 	end, why := t.deadline(began)
-	ctx, cancel := context.WithDeadlineCause(fl.ctx, end, why)
-	defer cancel()
+	// The flight itself ends: a context of its own for that would cost as much again.
+	timer := time.AfterFunc(time.Until(end), func() { fl.cancel(why) })
+	defer timer.Stop()
 	lanes := g.session.lanes
-	l, err := lanes.borrow(ctx)
+	l, err := lanes.borrow(fl.ctx)
 	if err != nil {
 		if errors.Is(err, errPoolRetired) {
 			return "", err
@@ -207,7 +208,7 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		return s.fail(w, r, f), f
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
-	e := exchange{scrapes: s, w: w, conn: conn, ctx: ctx, hangUp: fl.cancel, lane: l, maxBody: t.body}
+	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
 	err = e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
 	if e.reusable {
 		lanes.giveBack(l)

@@ -1334,7 +1334,11 @@ type ScrapeRequest struct {
 	// proxy waits a little longer.
 	TimeoutMs uint32 `protobuf:"varint,6,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
 	// The largest body, as the target sends it, that is worth sending.
-	MaxBodyBytes  uint64 `protobuf:"varint,7,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`
+	MaxBodyBytes uint64 `protobuf:"varint,7,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`
+	// accept, accept_encoding and user_agent are left out because they are those of
+	// the request before on this lane: they seldom differ, and make up the most of a
+	// request.
+	SameHeaders   bool `protobuf:"varint,8,opt,name=same_headers,json=sameHeaders,proto3" json:"same_headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1416,6 +1420,13 @@ func (x *ScrapeRequest) GetMaxBodyBytes() uint64 {
 		return x.MaxBodyBytes
 	}
 	return 0
+}
+
+func (x *ScrapeRequest) GetSameHeaders() bool {
+	if x != nil {
+		return x.SameHeaders
+	}
+	return false
 }
 
 type Param struct {
@@ -1744,7 +1755,7 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\x06scrape\x18\x01 \x01(\v2\".sallyport.tunnel.v1.ScrapeRequestH\x00R\x06scrape\x125\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x1b.sallyport.tunnel.v1.CancelH\x00R\x06cancelB\x06\n" +
 	"\x04kind\"\b\n" +
-	"\x06Cancel\"\xfa\x01\n" +
+	"\x06Cancel\"\x9d\x02\n" +
 	"\rScrapeRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
 	"\x05query\x18\x02 \x03(\v2\x1a.sallyport.tunnel.v1.ParamR\x05query\x12\x16\n" +
@@ -1754,7 +1765,8 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\x06 \x01(\rR\ttimeoutMs\x12$\n" +
-	"\x0emax_body_bytes\x18\a \x01(\x04R\fmaxBodyBytes\"1\n" +
+	"\x0emax_body_bytes\x18\a \x01(\x04R\fmaxBodyBytes\x12!\n" +
+	"\fsame_headers\x18\b \x01(\bR\vsameHeaders\"1\n" +
 	"\x05Param\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"z\n" +
