@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// row is one thing to measure; it may give several lines of the table.
+type row struct {
+	name    string
+	measure func(ctx context.Context, b *bench) ([]result, error)
+}
+
+// rows are all that there is to measure.
+func rows(short bool) []row {
+	var all []row
+	for _, name := range []string{"small", "medium"} {
+		for _, coding := range []string{codingGzip, codingPlain} {
+			for _, conns := range []int{16, 64} {
+				all = append(all, closed(load{body: bodyNamed(name), coding: coding, conns: conns}, atLeast(1.5), atMost(0.65)))
+			}
+		}
+	}
+	all = append(all,
+		oneAtATime(load{body: bodyNamed("small"), coding: codingGzip, conns: 1}),
+		closed(load{body: bodyNamed("large"), coding: codingPlain, conns: 16}, atLeast(1.1), atMost(0.85)),
+		closed(load{body: bodyNamed("large"), coding: codingGzip, conns: 16}, atLeast(1.1), atMost(0.85)),
+		closed(load{body: bodyNamed("huge"), coding: codingPlain, conns: 4}, atLeast(1.1), atMost(0.85)),
+	)
+	return all
+}
+
+func (l load) String() string {
+	coding := l.coding
+	if coding == codingPlain {
+		coding = "plain"
+	}
+	return fmt.Sprintf("%s %s c%d", l.body.name, coding, l.conns)
+}
+
+// closed is a row of scrapers that scrape as fast as they are answered.
+func closed(l load, rate, cpu reach) row {
+	return row{l.String(), func(ctx context.Context, b *bench) ([]result, error) {
+		samples, err := b.compare(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		return []result{
+			samples.result(l.String()+", scrapes/s", perSecond, rate, func(s sample) float64 { return s.rate }),
+			samples.result(l.String()+", CPU per scrape", milliseconds, cpu, func(s sample) float64 { return s.cpu.Seconds() }),
+		}, nil
+	}}
+}
+
+// oneAtATime is the row of a single scraper.
+func oneAtATime(l load) row {
+	return row{l.String(), func(ctx context.Context, b *bench) ([]result, error) {
+		samples, err := b.compare(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		return []result{
+			samples.result(l.String()+", median latency", microseconds, atMost(0.8), func(s sample) float64 {
+				return quantile(s.latencies, 0.5).Seconds()
+			}),
+			samples.result(l.String()+", CPU per scrape", milliseconds, reach{}, func(s sample) float64 { return s.cpu.Seconds() }),
+		}, nil
+	}}
+}
+
+// pairs are samples of base and sallyport, taken one after the other.
+type pairs [][2]sample
+
+// compare measures both subjects in turn, and each goes first as often as second.
+func (b *bench) compare(ctx context.Context, l load) (pairs, error) {
+	var crowds [2]*crowd
+	for i, s := range b.subjects {
+		crowd, err := b.connect(ctx, s, l)
+		if err != nil {
+			return nil, err
+		}
+		defer crowd.close()
+		crowds[i] = crowd
+	}
+	out := make(pairs, b.reps)
+	for rep := range out {
+		for i := range crowds {
+			i = (i + rep) % 2
+			var err error
+			if out[rep][i], err = crowds[i].measure(ctx, min(b.length/4, 300*time.Millisecond), b.length); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// result is the line of the table for one value of the samples.
+func (p pairs) result(name string, unit unit, reach reach, value func(sample) float64) result {
+	r := result{name: name, unit: unit, reach: reach}
+	for _, pair := range p {
+		r.base = append(r.base, value(pair[0]))
+		r.ours = append(r.ours, value(pair[1]))
+	}
+	return r
+}
+
+func quantile(all []time.Duration, q float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
