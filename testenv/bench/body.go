@@ -9,19 +9,23 @@ import (
 
 // body is what a target exposes, in the text format.
 type body struct {
-	name string
-	size int  // about, in bytes, before any compression
-	gzip bool // whether the target also has it compressed
+	name   string
+	size   int  // about, in bytes, before any compression
+	gzip   bool // whether the target also has it compressed
+	length bool // whether the target says its length in any case
 }
 
 // bodies are what there is to scrape. The small one is a little program's, the
 // medium one a usual exporter's, the large one a cluster's, the huge one a
-// mistake that must not hurt.
+// mistake that must not hurt. Those of known length are as exporters send them
+// that are not written in Go.
 var bodies = []body{
-	{"small", 2_000, true},
-	{"medium", 100_000, true},
-	{"large", 5_000_000, true},
-	{"huge", 50_000_000, false},
+	{name: "small", size: 2_000, gzip: true},
+	{name: "medium", size: 100_000, gzip: true},
+	{name: "large", size: 5_000_000, gzip: true},
+	{name: "huge", size: 50_000_000},
+	{name: "medium-known", size: 100_000, length: true},
+	{name: "large-known", size: 5_000_000, length: true},
 }
 
 // path is the same at the target, the base and the proxy.

@@ -28,6 +28,8 @@ func rows(short bool) []row {
 		closed(load{body: bodyNamed("large"), coding: codingPlain, conns: 16}, atLeast(1.1), atMost(0.85)),
 		closed(load{body: bodyNamed("large"), coding: codingGzip, conns: 16}, atLeast(1.1), atMost(0.85)),
 		closed(load{body: bodyNamed("huge"), coding: codingPlain, conns: 4}, atLeast(1.1), atMost(0.85)),
+		closed(load{body: bodyNamed("medium-known"), coding: codingPlain, conns: 16}, reach{}, reach{}),
+		closed(load{body: bodyNamed("large-known"), coding: codingPlain, conns: 16}, reach{}, reach{}),
 	)
 	return all
 }

@@ -44,6 +44,10 @@ func runTarget(ctx context.Context, _ []string) error {
 	}
 }
 
+// chunk is what net/http sends at a time of a body whose length it is not told,
+// which is how Go's exporters answer. It says the length of a shorter one.
+const chunk = 2 << 10
+
 func newAnswer(b body, coding string) ([]byte, error) {
 	data, err := b.encoded(coding)
 	if err != nil {
@@ -53,7 +57,16 @@ func newAnswer(b body, coding string) ([]byte, error) {
 	if coding == codingGzip {
 		head += "Content-Encoding: gzip\r\n"
 	}
-	return append(fmt.Appendf(nil, "%sContent-Length: %d\r\n\r\n", head, len(data)), data...), nil
+	if b.length || len(data) <= chunk {
+		return append(fmt.Appendf(nil, "%sContent-Length: %d\r\n\r\n", head, len(data)), data...), nil
+	}
+	answer := []byte(head + "Transfer-Encoding: chunked\r\n\r\n")
+	for len(data) > 0 {
+		n := min(len(data), chunk)
+		answer = fmt.Appendf(answer, "%x\r\n%s\r\n", n, data[:n])
+		data = data[n:]
+	}
+	return append(answer, "0\r\n\r\n"...), nil
 }
 
 // serve answers the requests of one connection until it ends.
