@@ -88,7 +88,7 @@ func serveHop(ctx context.Context, own folder, name, next string, transport *htt
 // address under which the outer hop reaches the inner one.
 func (b *bench) startBase(ctx context.Context, between between) (*subject, error) {
 	s := &subject{name: "base"}
-	inner, err := b.startRole(ctx, "inner", string(b.certs), b.target)
+	inner, err := b.startRole(ctx, "inner", string(b.certs), b.target.addr)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ type bench struct {
 	log    io.Writer
 	dir    string
 	certs  folder
-	target string // its address
+	target *process
 	bodies map[string][]byte
 
 	starters [2]starter  // base, sallyport
@@ -52,12 +52,10 @@ func run(ctx context.Context, o options, stdout io.Writer) (err error) {
 			return err
 		}
 	}
-	target, err := b.startRole(ctx, "target")
-	if err != nil {
+	if b.target, err = b.startRole(ctx, "target"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, target.stop()) }()
-	b.target = target.addr
+	defer func() { err = errors.Join(err, b.target.stop()) }()
 	b.starters = [2]starter{b.startBase, b.sallyport(b.bin, "sallyport")}
 	if b.against != "" {
 		b.starters[0] = b.sallyport(b.against, "against")
@@ -87,6 +85,11 @@ func (b *bench) measureRows(ctx context.Context, stdout io.Writer) error {
 			break
 		}
 		table = append(table, results...)
+		for _, r := range results {
+			if b.short && r.must && r.met() != "yes" {
+				faults = append(faults, fmt.Errorf("%s: %s is not %s", r.name, r.unit.format(median(r.ours)), r.reach.format(r.unit)))
+			}
+		}
 	}
 	if _, err := io.WriteString(stdout, table.markdown()); err != nil {
 		faults = append(faults, fmt.Errorf("writing table: %w", err))

@@ -27,37 +27,40 @@ type load struct {
 type sample struct {
 	rate      float64       // scrapes per second
 	cpu       time.Duration // of both hops, per scrape
+	rest      time.Duration // of the target and of us, per scrape
 	latencies []time.Duration
 }
 
 // crowd is the scrapers of a load, connected.
 type crowd struct {
 	subject  *subject
+	target   *process
 	scrapers []*scraper
 	every    int // scrapes to one that is compared
 }
 
-// connect makes a crowd that is closed when ctx ends.
+// connect makes a crowd. The caller closes it.
 func (b *bench) connect(ctx context.Context, s *subject, load load) (*crowd, error) {
-	c := &crowd{subject: s, every: compareEach}
+	c := &crowd{subject: s, target: b.target, every: compareEach}
 	if b.short {
 		c.every = 1
 	}
 	for range load.conns {
 		scraper, err := b.dial(ctx, s.addr, &load)
 		if err != nil {
-			return nil, errors.Join(err, c.close())
+			c.close()
+			return nil, err
 		}
 		c.scrapers = append(c.scrapers, scraper)
 	}
 	return c, nil
 }
 
-func (c *crowd) close() error {
+// close cuts the connections: where nothing is under way, nobody needs a farewell.
+func (c *crowd) close() {
 	for _, scraper := range c.scrapers {
-		_ = scraper.conn.NetConn().Close() // no farewell: nothing is under way
+		_ = scraper.conn.NetConn().Close()
 	}
-	return nil
 }
 
 // measure lets all scrapers scrape, each as fast as it is answered, first to warm
@@ -65,7 +68,7 @@ func (c *crowd) close() error {
 func (c *crowd) measure(ctx context.Context, warm, length time.Duration) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, warm+length+measurePatience)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { _ = c.close() })()
+	defer context.AfterFunc(ctx, c.close)()
 	var stopped, counting atomic.Bool
 	var all sync.WaitGroup
 	faults := make([]error, len(c.scrapers))
@@ -77,18 +80,16 @@ func (c *crowd) measure(ctx context.Context, warm, length time.Duration) (sample
 	}
 	time.Sleep(warm)
 	counting.Store(true)
-	window, err := c.open()
-	if err == nil {
-		time.Sleep(length)
-		err = window.close(c)
-	}
+	begin, err := c.read()
+	time.Sleep(length)
+	end, endErr := c.read()
 	counting.Store(false)
 	stopped.Store(true)
 	all.Wait()
-	if err := errors.Join(append(faults, err, ctx.Err())...); err != nil {
+	if err := errors.Join(append(faults, err, endErr, ctx.Err())...); err != nil {
 		return sample{}, fmt.Errorf("scraping %s: %w", c.subject.name, err)
 	}
-	s := window.sample(len(c.scrapers[0].want))
+	s := end.sample(begin, len(c.scrapers[0].want))
 	for _, some := range latencies {
 		s.latencies = append(s.latencies, some...)
 	}
@@ -114,30 +115,38 @@ func (c *crowd) run(s *scraper, stopped, counting *atomic.Bool) ([]time.Duration
 	return latencies, nil
 }
 
-// window is a time in which scrapes and CPU are counted. Scrapes are counted by
-// the bytes that have come, so that one that is half done at either end counts
-// for half.
-type window struct {
-	begun time.Time
-	took  time.Duration
-	cpu   time.Duration
+// meter is what has been used and done so far.
+type meter struct {
+	at    time.Time
+	hops  time.Duration // CPU
+	rest  time.Duration // CPU of the target and of us
 	bytes int64
 }
 
-func (c *crowd) open() (*window, error) {
-	cpu, err := c.subject.cpu()
-	return &window{begun: time.Now(), cpu: cpu, bytes: c.bytes()}, err
+func (c *crowd) read() (meter, error) {
+	m := meter{at: time.Now(), bytes: c.bytes()}
+	hops, err := c.subject.cpu()
+	if err != nil {
+		return m, err
+	}
+	target, err := c.target.cpu()
+	if err != nil {
+		return m, err
+	}
+	own, err := ownCPU()
+	m.hops, m.rest = hops, target+own
+	return m, err
 }
 
-func (w *window) close(c *crowd) error {
-	cpu, err := c.subject.cpu()
-	w.took, w.cpu, w.bytes = time.Since(w.begun), cpu-w.cpu, c.bytes()-w.bytes
-	return err
-}
-
-func (w *window) sample(size int) sample {
-	scrapes := float64(w.bytes) / float64(size)
-	return sample{rate: scrapes / w.took.Seconds(), cpu: time.Duration(float64(w.cpu) / scrapes)}
+// sample is what lies between two readings. Scrapes are counted by the bytes that
+// have come, so that one that is half done at either end counts for half.
+func (m meter) sample(before meter, size int) sample {
+	scrapes := float64(m.bytes-before.bytes) / float64(size)
+	return sample{
+		rate: scrapes / m.at.Sub(before.at).Seconds(),
+		cpu:  time.Duration(float64(m.hops-before.hops) / scrapes),
+		rest: time.Duration(float64(m.rest-before.rest) / scrapes),
+	}
 }
 
 func (c *crowd) bytes() int64 {

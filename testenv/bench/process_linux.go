@@ -29,6 +29,15 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
+// ownCPU is the same of this process.
+func ownCPU() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
+		return 0, fmt.Errorf("reading own CPU clock: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
 // memory is what a process holds, in bytes.
 type memory struct {
 	peak, resident, private int64
@@ -53,6 +62,11 @@ func (p *process) memory() (memory, error) {
 		}
 	}
 	return m, nil
+}
+
+// limitReceiving keeps the kernel's buffer of a socket small.
+func limitReceiving(fd uintptr, bytes int) {
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 }
 
 // sleepUntil is exact to some 60 us, where the runtime's timers of an idle

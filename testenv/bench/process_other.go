@@ -18,6 +18,10 @@ func diesWithUs() *syscall.SysProcAttr { return nil }
 
 func (p *process) cpu() (time.Duration, error) { return 0, errLinux }
 
+func ownCPU() (time.Duration, error) { return 0, errLinux }
+
 func (p *process) memory() (memory, error) { return memory{}, errLinux }
+
+func limitReceiving(uintptr, int) {}
 
 func sleepUntil(t time.Time) { time.Sleep(time.Until(t)) }

@@ -15,6 +15,10 @@ type row struct {
 
 // rows are all that there is to measure.
 func rows(short bool) []row {
+	settle := 2 * time.Second
+	if short {
+		settle /= 10
+	}
 	var all []row
 	for _, name := range []string{"small", "medium"} {
 		for _, coding := range []string{codingGzip, codingPlain} {
@@ -28,6 +32,11 @@ func rows(short bool) []row {
 		closed(load{body: bodyNamed("large"), coding: codingPlain, conns: 16}, atLeast(1.1), atMost(0.85)),
 		closed(load{body: bodyNamed("large"), coding: codingGzip, conns: 16}, atLeast(1.1), atMost(0.85)),
 		closed(load{body: bodyNamed("huge"), coding: codingPlain, conns: 4}, atLeast(1.1), atMost(0.85)),
+		steady(load{body: bodyNamed("small"), coding: codingGzip, conns: 16}, 200),
+		slowReaders(load{body: bodyNamed("large"), coding: codingPlain, conns: 8}, load{body: bodyNamed("small"), coding: codingGzip, conns: 16}),
+		atOnce(load{body: bodyNamed("huge"), coding: codingPlain, conns: 4}, 55e6),
+		tunnelBytes(load{body: bodyNamed("small"), coding: codingGzip, conns: 1}),
+		atRest(settle),
 		closed(load{body: bodyNamed("medium-known"), coding: codingPlain, conns: 16}, reach{}, reach{}),
 		closed(load{body: bodyNamed("large-known"), coding: codingPlain, conns: 16}, reach{}, reach{}),
 	)
@@ -45,7 +54,7 @@ func (l load) String() string {
 // closed is a row of scrapers that scrape as fast as they are answered.
 func closed(l load, rate, cpu reach) row {
 	return row{l.String(), func(ctx context.Context, b *bench) ([]result, error) {
-		samples, err := b.compare(ctx, l)
+		samples, err := b.compare(ctx, l, (*crowd).measure, b.length)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +68,7 @@ func closed(l load, rate, cpu reach) row {
 // oneAtATime is the row of a single scraper.
 func oneAtATime(l load) row {
 	return row{l.String(), func(ctx context.Context, b *bench) ([]result, error) {
-		samples, err := b.compare(ctx, l)
+		samples, err := b.compare(ctx, l, (*crowd).measure, b.length)
 		if err != nil {
 			return nil, err
 		}
@@ -72,11 +81,39 @@ func oneAtATime(l load) row {
 	}}
 }
 
+// steady is the row of a fleet that is far from what the machine can do: so many
+// scrapes a second.
+func steady(l load, rate int) row {
+	name := fmt.Sprintf("%s %s, %d/s open loop", l.body.name, l.coding, rate)
+	return row{name, func(ctx context.Context, b *bench) ([]result, error) {
+		pace := func(c *crowd, ctx context.Context, warm, length time.Duration) (sample, error) {
+			return c.pace(ctx, rate, warm, length)
+		}
+		samples, err := b.compare(ctx, l, pace, b.paced())
+		if err != nil {
+			return nil, err
+		}
+		return []result{
+			samples.result(name+", p99 latency", microseconds, atMost(1), func(s sample) float64 { return quantile(s.latencies, 0.99).Seconds() }),
+			samples.result(name+", median latency", microseconds, reach{}, func(s sample) float64 { return quantile(s.latencies, 0.5).Seconds() }),
+			samples.result(name+", CPU per scrape", milliseconds, atMost(1), func(s sample) float64 { return s.cpu.Seconds() }),
+		}, nil
+	}}
+}
+
+// warm is how long a measurement runs before it counts.
+func (b *bench) warm() time.Duration { return min(b.length/4, 300*time.Millisecond) }
+
+// paced is how long one takes at a steady rate: longer than others, because the
+// 99th percentile of few scrapes is chance.
+func (b *bench) paced() time.Duration { return 2 * b.length }
+
 // pairs are samples of base and sallyport, taken one after the other.
 type pairs [][2]sample
 
 // compare measures both subjects in turn, and each goes first as often as second.
-func (b *bench) compare(ctx context.Context, l load) (pairs, error) {
+func (b *bench) compare(ctx context.Context, l load,
+	measure func(c *crowd, ctx context.Context, warm, length time.Duration) (sample, error), length time.Duration) (pairs, error) {
 	var crowds [2]*crowd
 	for i, s := range b.subjects {
 		crowd, err := b.connect(ctx, s, l)
@@ -91,10 +128,11 @@ func (b *bench) compare(ctx context.Context, l load) (pairs, error) {
 		for i := range crowds {
 			i = (i + rep) % 2
 			var err error
-			if out[rep][i], err = crowds[i].measure(ctx, min(b.length/4, 300*time.Millisecond), b.length); err != nil {
+			if out[rep][i], err = measure(crowds[i], ctx, b.warm(), length); err != nil {
 				return nil, err
 			}
 		}
+		fmt.Fprintf(b.log, "  scrapers and target used %v CPU per scrape of the base, %v of sallyport\n", out[rep][0].rest, out[rep][1].rest)
 	}
 	return out, nil
 }
@@ -103,8 +141,9 @@ func (b *bench) compare(ctx context.Context, l load) (pairs, error) {
 func (p pairs) result(name string, unit unit, reach reach, value func(sample) float64) result {
 	r := result{name: name, unit: unit, reach: reach}
 	for _, pair := range p {
-		r.base = append(r.base, value(pair[0]))
-		r.ours = append(r.ours, value(pair[1]))
+		for i, sample := range pair {
+			r.add(i, value(sample))
+		}
 	}
 	return r
 }

@@ -57,7 +57,7 @@ func (b *bench) join(ctx context.Context, s *subject, bin string, between betwee
 	}
 	var targets []string
 	for _, body := range bodies {
-		targets = append(targets, body.path()+"=http://"+b.target+body.path())
+		targets = append(targets, body.path()+"=http://"+b.target.addr+body.path())
 	}
 	s.inner, err = start("sallyport-agent", append(b.daemon("agent"),
 		"SALLYPORT_PROXY_ADDRS="+addr, "SALLYPORT_PROXY_ID="+spiffeID("proxy"),

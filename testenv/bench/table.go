@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,41 +14,63 @@ import (
 type result struct {
 	name       string
 	unit       unit
-	base, ours []float64 // base may be empty
+	base, ours []float64
 	reach      reach
+	must       bool // the short form fails where it is not met
 }
 
-// unit says how a value is written.
+// add takes up what a repetition gave for one of the two.
+func (r *result) add(which int, value float64) {
+	if which == 0 {
+		r.base = append(r.base, value)
+	} else {
+		r.ours = append(r.ours, value)
+	}
+}
+
+// unit says how a value is written: with three digits or more.
 type unit struct {
 	name  string
 	scale float64
-	digit int
 }
 
 var (
-	perSecond    = unit{"/s", 1, 0}
-	milliseconds = unit{" ms", 1e3, 3}
-	microseconds = unit{" us", 1e6, 0}
+	perSecond    = unit{"/s", 1}
+	milliseconds = unit{" ms", 1e3}
+	microseconds = unit{" us", 1e6}
+	megabytes    = unit{" MB", 1e-6}
+	plainBytes   = unit{" B", 1}
+	times        = unit{" x", 1}
 )
 
 func (u unit) format(v float64) string {
-	return fmt.Sprintf("%.*f%s", u.digit, v*u.scale, u.name)
+	v *= u.scale
+	digits := 0
+	for limit := 100.0; digits < 3 && v < limit; limit /= 10 {
+		digits++
+	}
+	return strconv.FormatFloat(v, 'f', digits, 64) + u.name
 }
 
 // reach is what is to be reached; the zero value: nothing.
 type reach struct {
 	least, most float64 // of the ratio to the base
+	bound       float64 // of our own value, in its basic unit
 }
 
 func atLeast(ratio float64) reach { return reach{least: ratio} }
 func atMost(ratio float64) reach  { return reach{most: ratio} }
 
-func (r reach) String() string {
+func under(bound float64) reach { return reach{bound: bound} }
+
+func (r reach) format(u unit) string {
 	switch {
 	case r.least > 0:
-		return fmt.Sprintf(">= %g x", r.least)
+		return fmt.Sprintf(">= %g x base", r.least)
 	case r.most > 0:
-		return fmt.Sprintf("<= %g x", r.most)
+		return fmt.Sprintf("<= %g x base", r.most)
+	case r.bound > 0:
+		return fmt.Sprintf("<= %g%s", r.bound*u.scale, u.name)
 	}
 	return ""
 }
@@ -58,7 +81,8 @@ func (r result) met() string {
 	switch {
 	case r.reach == reach{}:
 		return ""
-	case r.reach.least > 0 && ratio >= r.reach.least, r.reach.most > 0 && ratio <= r.reach.most:
+	case r.reach.least > 0 && ratio >= r.reach.least, r.reach.most > 0 && ratio <= r.reach.most,
+		r.reach.bound > 0 && median(r.ours) <= r.reach.bound:
 		return "yes"
 	}
 	return "no"
@@ -93,7 +117,7 @@ func (t table) markdown() string {
 	for _, r := range t {
 		low, high := r.spread()
 		fmt.Fprintf(&out, "| %s | %s | %s | %.2f (%.2f..%.2f) | %s | %s |\n", r.name,
-			r.unit.format(median(r.base)), r.unit.format(median(r.ours)), r.ratio(), low, high, r.reach, r.met())
+			r.unit.format(median(r.base)), r.unit.format(median(r.ours)), r.ratio(), low, high, r.reach.format(r.unit), r.met())
 	}
 	return out.String()
 }
