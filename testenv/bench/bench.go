@@ -72,7 +72,7 @@ func run(ctx context.Context, o options, stdout io.Writer) (err error) {
 // measureRows measures what was asked for and writes the table, also when it is
 // broken off.
 func (b *bench) measureRows(ctx context.Context, stdout io.Writer) error {
-	var table table
+	table := table{columns: [2]string{b.subjects[0].name, b.subjects[1].name}}
 	var faults []error
 	for _, row := range rows(b.short) {
 		if !b.rows.MatchString(row.name) {
@@ -84,11 +84,14 @@ func (b *bench) measureRows(ctx context.Context, stdout io.Writer) error {
 			faults = append(faults, fmt.Errorf("%s: %w", row.name, err))
 			break
 		}
-		table = append(table, results...)
 		for _, r := range results {
 			if b.short && r.must && r.met() != "yes" {
 				faults = append(faults, fmt.Errorf("%s: %s is not %s", r.name, r.unit.format(median(r.ours)), r.reach.format(r.unit)))
 			}
+			if b.against != "" {
+				r.reach = reach{} // is of the ratio to the base
+			}
+			table.lines = append(table.lines, r)
 		}
 	}
 	if _, err := io.WriteString(stdout, table.markdown()); err != nil {

@@ -28,6 +28,7 @@ type sample struct {
 	rate      float64       // scrapes per second
 	cpu       time.Duration // of both hops, per scrape
 	rest      time.Duration // of the target and of us, per scrape
+	others    float64       // share of the machine that what has no part in this used
 	latencies []time.Duration
 }
 
@@ -113,46 +114,4 @@ func (c *crowd) run(s *scraper, stopped, counting *atomic.Bool) ([]time.Duration
 		}
 	}
 	return latencies, nil
-}
-
-// meter is what has been used and done so far.
-type meter struct {
-	at    time.Time
-	hops  time.Duration // CPU
-	rest  time.Duration // CPU of the target and of us
-	bytes int64
-}
-
-func (c *crowd) read() (meter, error) {
-	m := meter{at: time.Now(), bytes: c.bytes()}
-	hops, err := c.subject.cpu()
-	if err != nil {
-		return m, err
-	}
-	target, err := c.target.cpu()
-	if err != nil {
-		return m, err
-	}
-	own, err := ownCPU()
-	m.hops, m.rest = hops, target+own
-	return m, err
-}
-
-// sample is what lies between two readings. Scrapes are counted by the bytes that
-// have come, so that one that is half done at either end counts for half.
-func (m meter) sample(before meter, size int) sample {
-	scrapes := float64(m.bytes-before.bytes) / float64(size)
-	return sample{
-		rate: scrapes / m.at.Sub(before.at).Seconds(),
-		cpu:  time.Duration(float64(m.hops-before.hops) / scrapes),
-		rest: time.Duration(float64(m.rest-before.rest) / scrapes),
-	}
-}
-
-func (c *crowd) bytes() int64 {
-	var sum int64
-	for _, scraper := range c.scrapers {
-		sum += scraper.got.Load()
-	}
-	return sum
 }

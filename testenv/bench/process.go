@@ -92,10 +92,17 @@ func (p *process) await(ctx context.Context, pattern string) (string, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop ends the process, kindly at first.
+// stop ends the process, kindly at first. One that has ended before is a fault,
+// and so is one that must be killed.
 func (p *process) stop() error {
 	if p == nil {
 		return nil
+	}
+	select {
+	case <-p.done:
+		text, _ := p.said()
+		return fmt.Errorf("%s has ended by itself: %s", p.name, text)
+	default:
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	patience := time.NewTimer(stopTimeout)

@@ -20,6 +20,8 @@ func (p *process) cpu() (time.Duration, error) { return 0, errLinux }
 
 func ownCPU() (time.Duration, error) { return 0, errLinux }
 
+func machineCPU() (time.Duration, error) { return 0, errLinux }
+
 func (p *process) memory() (memory, error) { return memory{}, errLinux }
 
 func limitReceiving(uintptr, int) {}

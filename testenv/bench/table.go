@@ -109,12 +109,15 @@ func median(values []float64) float64 {
 }
 
 // table is what the suite gives.
-type table []result
+type table struct {
+	columns [2]string
+	lines   []result
+}
 
 func (t table) markdown() string {
 	var out strings.Builder
-	out.WriteString("| row | base | sallyport | ratio | reach | met? |\n|---|---|---|---|---|---|\n")
-	for _, r := range t {
+	fmt.Fprintf(&out, "| row | %s | %s | ratio | reach | met? |\n|---|---|---|---|---|---|\n", t.columns[0], t.columns[1])
+	for _, r := range t.lines {
 		low, high := r.spread()
 		fmt.Fprintf(&out, "| %s | %s | %s | %.2f (%.2f..%.2f) | %s | %s |\n", r.name,
 			r.unit.format(median(r.base)), r.unit.format(median(r.ours)), r.ratio(), low, high, r.reach.format(r.unit), r.met())
