@@ -18,18 +18,9 @@ type target struct {
 
 // runTarget is the role of the process that is scraped.
 func runTarget(ctx context.Context, _ []string) error {
-	t := &target{answers: make(map[string][]byte)}
-	for _, b := range bodies {
-		for _, coding := range []string{codingPlain, codingGzip} {
-			if coding == codingGzip && !b.gzip {
-				continue
-			}
-			answer, err := newAnswer(b, coding)
-			if err != nil {
-				return err
-			}
-			t.answers[b.path()+" "+coding] = answer
-		}
+	t, err := newTarget(bodies)
+	if err != nil {
+		return err
 	}
 	listener, err := listen(ctx)
 	if err != nil {
@@ -42,6 +33,23 @@ func runTarget(ctx context.Context, _ []string) error {
 		}
 		go t.serve(conn)
 	}
+}
+
+func newTarget(bodies []body) (*target, error) {
+	t := &target{answers: make(map[string][]byte)}
+	for _, b := range bodies {
+		for _, coding := range []string{codingPlain, codingGzip} {
+			if coding == codingGzip && !b.gzip {
+				continue
+			}
+			answer, err := newAnswer(b, coding)
+			if err != nil {
+				return nil, err
+			}
+			t.answers[b.path()+" "+coding] = answer
+		}
+	}
+	return t, nil
 }
 
 // chunk is what net/http sends at a time of a body whose length it is not told,
