@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -87,7 +86,7 @@ func (c *crowd) measure(ctx context.Context, warm, length time.Duration) (sample
 	counting.Store(false)
 	stopped.Store(true)
 	all.Wait()
-	if err := errors.Join(append(faults, err, endErr, ctx.Err())...); err != nil {
+	if err := verdict(ctx, append(faults, err, endErr)); err != nil {
 		return sample{}, fmt.Errorf("scraping %s: %w", c.subject.name, err)
 	}
 	s := end.sample(begin, len(c.scrapers[0].want))
@@ -95,6 +94,20 @@ func (c *crowd) measure(ctx context.Context, warm, length time.Duration) (sample
 		s.latencies = append(s.latencies, some...)
 	}
 	return s, nil
+}
+
+// verdict is why a measurement is worth nothing, in one line: it was broken off, or
+// somebody's scrape failed, and then seldom nobody else's.
+func verdict(ctx context.Context, faults []error) error {
+	if err := ctx.Err(); err != nil {
+		return err // the faults come of the connections that were cut for that
+	}
+	for _, err := range faults {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measurePatience is how much longer than planned a measurement may take.

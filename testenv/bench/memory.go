@@ -62,7 +62,7 @@ func (c *crowd) once(ctx context.Context) error {
 	for range c.scrapers {
 		all = append(all, <-faults)
 	}
-	return errors.Join(append(all, ctx.Err())...)
+	return verdict(ctx, all)
 }
 
 // atRest is the row of daemons that have started, connected and done nothing.

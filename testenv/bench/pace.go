@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -37,7 +36,7 @@ func (c *crowd) pace(ctx context.Context, rate int, warm, length time.Duration) 
 		close((<-idle).due)
 	}
 	all.Wait()
-	if err := errors.Join(append(faults, err, ctx.Err())...); err != nil {
+	if err := verdict(ctx, append(faults, err)); err != nil {
 		return sample{}, fmt.Errorf("scraping %s: %w", c.subject.name, err)
 	}
 	s := end.sample(begin, len(c.scrapers[0].want))
