@@ -20,8 +20,9 @@ const (
 	othersRate = 200
 )
 
-// slowReaders is the row of others' small scrapes while some read large bodies
-// very slowly, and of what those cost in memory.
+// slowReaders is the row of others' small scrapes while some read very slowly, and
+// of what those cost in memory. Their bodies must be longer than the 4 MB that the
+// kernel takes for a connection that stalls, or nobody else has to hold anything.
 func slowReaders(slow, others load) row {
 	name := fmt.Sprintf("%d readers of %s at 1 KB/s", slow.conns, slow.body.name)
 	return row{name, func(ctx context.Context, b *bench) ([]result, error) {
@@ -38,6 +39,10 @@ func slowReaders(slow, others load) row {
 			stop, err := b.readSlowly(ctx, s, slow)
 			if err != nil {
 				return err
+			}
+			// At first the bodies run until every buffer on their way is full.
+			if err := pause(ctx, b.length/2); err != nil {
+				return errors.Join(err, stop())
 			}
 			with, after, err := b.beside(ctx, s, others)
 			if err := errors.Join(err, stop()); err != nil {
