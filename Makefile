@@ -2,13 +2,14 @@
 # come from the Go module proxy.
 
 GO        ?= go
+BENCH     ?=
 BENCHTIME ?= 1s
 FUZZTIME  ?= 20s
 FIPS      ?= ./...
 SOAK      ?= 5m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fips soak lint proto readme bench fuzz govulncheck clean
+.PHONY: help build demo test fips soak lint proto readme bench microbench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +42,10 @@ proto: ## write the Go code of the wire contract again (a test fails when it dif
 readme: ## write the README's tables from the code again (a test fails when they differ)
 	UPDATE_README=1 $(GO) test -p 1 -count=1 -run Readme ./...
 
-bench: ## run the benchmarks; BENCHTIME=1s, compare two runs with go tool benchstat
+bench: ## compare with two plain reverse proxies and print the table; BENCH= takes flags, such as -short or -rows
+	$(GO) run ./testenv/bench $(BENCH)
+
+microbench: ## run go test's benchmarks; BENCHTIME=1s, compare two runs with go tool benchstat
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 30m ./...
 
 fuzz: ## run each fuzz target for FUZZTIME=20s
