@@ -383,21 +383,34 @@ func stall(t *testing.T, scraper *testenv.Scraper) *http.Response {
 	return response
 }
 
-// A list is of one policy. Where that changes in the middle the answer breaks off, and
-// what has been read of it does not look whole.
-func TestDiscoveryBreaksOffWhenPolicyChanges(t *testing.T) {
+// A list is of one policy, for one credential. Where either ends in the middle the
+// answer breaks off, and what has been read of it does not look whole.
+func TestDiscoveryBreaksOff(t *testing.T) {
 	t.Parallel()
 	w := crowd(t, onlyLabelled(strings.Repeat("z", 8000)), 1600)
-	response := stall(t, w.Scraper("prometheus"))
-	if response.StatusCode != 200 || response.ContentLength >= 0 {
-		t.Fatalf("%s, %d bytes", response.Status, response.ContentLength)
+	short := w.Leaf(pki.Request{Role: pki.Scraper, SPIFFEID: testenv.ID("prometheus"), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(3 * time.Second)})
+	for _, end := range []struct {
+		outcome string
+		scraper *testenv.Scraper
+		come    func()
+	}{
+		{"cancelled", w.ScraperWith(short), func() {}},
+		{"truncated", w.Scraper("prometheus"), func() { w.Proxy.SetPolicy(onlyLabelled("none")) }},
+	} {
+		response := stall(t, end.scraper)
+		if response.StatusCode != 200 || response.ContentLength >= 0 {
+			t.Fatalf("%s, %d bytes", response.Status, response.ContentLength)
+		}
+		end.come()
+		if end.outcome == "cancelled" {
+			testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_discoveries_total", "outcome", end.outcome)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err == nil || json.Valid(body) {
+			t.Errorf("%s: %d bytes, %v", end.outcome, len(body), err)
+		}
+		testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_discoveries_total", "outcome", end.outcome)
 	}
-	w.Proxy.SetPolicy(onlyLabelled("none"))
-	body, err := io.ReadAll(response.Body)
-	if err == nil || json.Valid(body) {
-		t.Errorf("%d bytes, %v", len(body), err)
-	}
-	testenv.WaitMetric(w, w.Proxy, 1, "sallyport_proxy_discoveries_total", "outcome", "truncated")
 	if routes := mustList(t, w.Scraper("prometheus")); len(routes) != 0 {
 		t.Errorf("%d routes are listed", len(routes))
 	}
