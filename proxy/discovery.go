@@ -158,21 +158,18 @@ func (s scrapes) listed(l *listing, r *http.Request, err error) Outcome {
 	if l.faults > 0 {
 		s.log.Error("policy faults, routes not listed", "scraper", l.scraper.ID, "routes", l.faults, "first", l.faultAt, "fault", l.fault)
 	}
-	hungUp := errors.Is(err, errHungUp) || errors.Is(err, errLapsed)
+	outcome := OK
 	switch {
-	case err == nil:
-		s.log.Debug("routes listed", "scraper", l.scraper.ID, "remote", r.RemoteAddr, "routes", l.count)
-		return OK
 	case errors.Is(err, errLapsed):
 		s.noticeLapse(r, err)
-	case l.headSent:
-		s.log.Debug("listing broken off", "scraper", l.scraper.ID, "remote", r.RemoteAddr, "error", err)
+		outcome = Cancelled
+	case errors.Is(err, errHungUp):
+		outcome = Cancelled
+	case err != nil && l.headSent:
+		outcome = Truncated
+	case err != nil:
+		return s.fail(l.w, r, &failure{outcome: Busy, text: "the routes were not decided in time", cause: err})
 	}
-	switch {
-	case hungUp:
-		return Cancelled
-	case l.headSent:
-		return Truncated
-	}
-	return s.fail(l.w, r, &failure{outcome: Busy, text: "the routes were not decided in time", cause: err})
+	s.log.Debug("routes listed", "scraper", l.scraper.ID, "remote", r.RemoteAddr, "routes", l.count, "outcome", string(outcome), "error", err)
+	return outcome
 }
