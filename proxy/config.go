@@ -51,7 +51,8 @@ type Config struct {
 	MaxSessionsPerIdentity int `env:"MAX_SESSIONS_PER_IDENTITY" envDefault:"16" help:"sessions of one agent identity at most: its replicas share it, and each has two while it rotates"`
 	MaxRoutesPerSession    int `env:"MAX_ROUTES_PER_SESSION" envDefault:"5000" help:"routes of one session at most"`
 
-	Retention time.Duration `env:"DISCOVERY_RETENTION" envDefault:"1h" help:"how long a route whose agent is gone is remembered: its scrapes answer 503 instead of 404"`
+	Warmup    time.Duration `env:"DISCOVERY_WARMUP" envDefault:"30s" help:"how long discovery answers 503 after a start, so that Prometheus keeps its targets until agents are back; 0s: not at all"`
+	Retention time.Duration `env:"DISCOVERY_RETENTION" envDefault:"1h" help:"how long a route whose agent is gone stays listed, and its scrapes answer 503 instead of 404, so that up == 0 fires instead of the target vanishing"`
 }
 
 // Validate reports every fault at once, each naming its variable.
@@ -86,6 +87,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxScrapeTimeout < time.Second || c.MaxScrapeTimeout > time.Hour {
 		fault("MAX_SCRAPE_TIMEOUT", "%s is not from 1s to 1h", c.MaxScrapeTimeout)
+	}
+	if c.Warmup < 0 || c.Warmup > time.Hour {
+		fault("DISCOVERY_WARMUP", "%s is not from 0s to 1h", c.Warmup)
 	}
 	if c.Retention < 0 || c.Retention > 30*24*time.Hour {
 		fault("DISCOVERY_RETENTION", "%s is not from 0s to 720h", c.Retention)

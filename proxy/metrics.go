@@ -23,6 +23,9 @@ type metrics struct {
 	ended            *prometheus.CounterVec
 	connectionsEnded *prometheus.CounterVec
 	tokensRefused    *prometheus.CounterVec
+
+	discoveries *prometheus.CounterVec
+	discovery   prometheus.Histogram
 }
 
 func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
@@ -60,8 +63,9 @@ func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
 		Buckets: []float64{.001, .005, .01, .05, .1, .25, .5, 1, 2.5, 5},
 	})
 	m.identities()
+	m.discovering()
 	m.begin()
-	for _, collector := range append(m.gauges(p), newPeerExpiry(p), m.ended, m.connectionsEnded, m.tokensRefused, m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused, m.revocations, m.judging) {
+	for _, collector := range append(m.gauges(p), newPeerExpiry(p), m.ended, m.connectionsEnded, m.tokensRefused, m.discoveries, m.discovery, m.scrapes, m.duration, m.bytes, m.registrations, m.decisions, m.sessionsRefused, m.revocations, m.judging) {
 		if err := reg.Register(collector); err != nil {
 			return nil, err
 		}
@@ -82,7 +86,7 @@ func (m *metrics) begin() {
 	for _, kind := range []string{"session", "route", "scrape"} {
 		m.revocations.WithLabelValues(kind)
 	}
-	for _, action := range []string{"session", "register", "scrape"} {
+	for _, action := range []string{"session", "register", "scrape", "discovery"} {
 		for _, result := range []string{"allow", "deny", "fault"} {
 			m.decisions.WithLabelValues(action, result)
 		}

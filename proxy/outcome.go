@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -64,7 +65,7 @@ func Outcomes() []OutcomeInfo {
 // statuses maps an outcome to its HTTP status: the one table of that kind.
 var statuses = func() map[Outcome]int {
 	m := make(map[Outcome]int)
-	for _, info := range Outcomes() {
+	for _, info := range slices.Concat(Outcomes(), DiscoveryOutcomes()) {
 		m[info.Outcome] = info.Status
 	}
 	return m

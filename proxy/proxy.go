@@ -78,6 +78,8 @@ type Proxy struct {
 	flights  *flights
 	settled  *settled
 	metrics  *metrics
+
+	discovery *discovery
 }
 
 // New makes a proxy that does nothing yet. The error names every fault of cfg.
@@ -92,6 +94,8 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),
 		settled:  newSettled(parts.Policy.Changed()),
+
+		discovery: newDiscovery(cfg),
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
@@ -125,6 +129,10 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	})
 	group.Go(func() error {
 		p.sweep(running)
+		return nil
+	})
+	group.Go(func() error {
+		p.discovery.warmUp(running, p.trust, p.cfg.Warmup)
 		return nil
 	})
 	group.Go(func() error {

@@ -10,9 +10,14 @@ import (
 )
 
 func TestReadmeListsOutcomes(t *testing.T) {
+	testenv.Readme(t, "outcomes", outcomeTable(proxy.Outcomes()))
+	testenv.Readme(t, "discovery outcomes", outcomeTable(proxy.DiscoveryOutcomes()))
+}
+
+func outcomeTable(outcomes []proxy.OutcomeInfo) string {
 	var table strings.Builder
 	table.WriteString("| status | outcome | when |\n|---|---|---|\n")
-	for _, info := range proxy.Outcomes() {
+	for _, info := range outcomes {
 		status := fmt.Sprint(info.Status)
 		switch {
 		case info.Outcome == proxy.TargetStatus:
@@ -22,5 +27,5 @@ func TestReadmeListsOutcomes(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | `%s` | %s |\n", status, info.Outcome, info.When)
 	}
-	testenv.Readme(t, "outcomes", table.String())
+	return table.String()
 }

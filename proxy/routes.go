@@ -34,6 +34,8 @@ type route struct {
 	grants   []*grant // the oldest first
 	// goneSince is when the last grant ended; zero while there is one.
 	goneSince time.Time
+	// lost is what there was of the last grant; it says nothing while there is one.
+	lost *lost
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
 	// last is how the last scrape ended, so that a change is logged once.
@@ -56,6 +58,14 @@ func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
 	maps.Copy(labels, claim.GetLabels())
 	maps.Copy(labels, d.Labels)
 	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID}
+}
+
+// lost is what stays of a route whose agent is gone: it is judged and listed as
+// before, or its series would change their names when they are to tell of that.
+type lost struct {
+	since  time.Time
+	labels map[string]string
+	agent  string // the name that it gave itself
 }
 
 // table owns the routes. A route belongs to the first identity that registers
@@ -83,20 +93,32 @@ type found struct {
 	route  *route
 	owner  authn.Identity
 	grants []*grant
+	lost   *lost
 }
 
-// labels are those of the newest grant, if possible one that takes scrapes, as a
-// scrape's policy sees them.
+// labels are those of the newest grant, as a scrape's policy sees them, or those that
+// the last one left.
 func (f found) labels() map[string]string {
+	if g := f.newest(); g != nil {
+		return g.labels
+	}
+	if f.lost != nil {
+		return f.lost.labels
+	}
+	return nil
+}
+
+// newest is the newest grant, if possible one that takes scrapes; nil if there is none.
+func (f found) newest() *grant {
 	if len(f.grants) == 0 {
 		return nil
 	}
 	for _, g := range slices.Backward(f.grants) {
 		if !g.session.draining.Load() {
-			return g.labels
+			return g
 		}
 	}
-	return f.grants[len(f.grants)-1].labels
+	return f.grants[len(f.grants)-1]
 }
 
 // labelled leaves the grants that have these labels: sessions of one identity may
@@ -117,7 +139,7 @@ func (t *table) lookup(path string) (found, bool) {
 	if !ok {
 		return found{}, false
 	}
-	return found{route: r, owner: r.owner, grants: r.grants}, true
+	return found{route: r, owner: r.owner, grants: r.grants, lost: r.lost}, true
 }
 
 // state is what a policy is told of path when id offers it. A route whose agent
@@ -211,7 +233,7 @@ func (t *table) claimLocked(path string, owner authn.Identity) (*route, error) {
 		t.routes[path] = r
 		t.countLocked(owner, +1, 0)
 	case !r.goneSince.IsZero():
-		r.goneSince = time.Time{}
+		r.goneSince, r.lost = time.Time{}, nil
 		t.countLocked(owner, +1, -1)
 	}
 	return r, nil
@@ -300,6 +322,7 @@ func (t *table) lose(s *session, now time.Time) {
 			continue
 		}
 		r.goneSince = now
+		r.lost = &lost{since: now, labels: g.labels, agent: g.session.agent}
 		t.countLocked(r.owner, -1, +1)
 	}
 }

@@ -23,7 +23,11 @@ func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	outcome := s.serve(w, r)
-	s.metrics.scraped(outcome, time.Since(start))
+	if isDiscovery(r) {
+		s.metrics.discovered(outcome, time.Since(start))
+	} else {
+		s.metrics.scraped(outcome, time.Since(start))
+	}
 	if outcome == Truncated || outcome == Cancelled {
 		// The one way to end a response so that no client takes it for whole.
 		panic(http.ErrAbortHandler)
@@ -49,6 +53,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 		// No later scrape is on this connection when its certificate ends: the next
 		// one brings the renewed certificate.
 		w.Header().Set("Connection", "close")
+	}
+	if isDiscovery(r) {
+		return s.discover(fl, w, r, scraper)
 	}
 	q, failed := parseRequest(r, s.cfg.MaxScrapeTimeout)
 	if failed != nil {

@@ -85,9 +85,9 @@ func (s *site) workloadAPI(req pki.Request, keys ...*workload.JWTAuthority) []st
 }
 
 func (s *site) startProxy(env ...string) *testenv.Process {
-	p := testenv.Execute(s.t, append(env,
+	p := testenv.Execute(s.t, append([]string{
 		"SALLYPORT_TUNNEL_ADDR=127.0.0.1:0", "SALLYPORT_SCRAPE_ADDR=127.0.0.1:0", "SALLYPORT_ADMIN_ADDR=127.0.0.1:0",
-	), testenv.Build(s.t, "sallyport-proxy"))
+	}, env...), testenv.Build(s.t, "sallyport-proxy"))
 	s.tunnel, s.scrape = p.Await(`"tunnel":"([^"]+)"`), p.Await(`"scrape":"([^"]+)"`)
 	return p
 }

@@ -154,7 +154,7 @@ func Self(source authn.Source) authz.ProxyInput {
 func ProxyConfig() proxy.Config {
 	return proxy.Config{
 		ClientAuth: proxy.ClientAuthRequire, MaxResponse: 64 << 20, MaxScrapeTimeout: 2 * time.Minute,
-		MaxSessions: 20000, MaxSessionsPerIdentity: 16, MaxRoutesPerSession: 5000, Retention: time.Hour,
+		MaxSessions: 20000, MaxSessionsPerIdentity: 16, MaxRoutesPerSession: 5000, Warmup: 30 * time.Second, Retention: time.Hour,
 	}
 }
 

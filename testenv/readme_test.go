@@ -14,7 +14,7 @@ import (
 	"github.com/seed-951114d4/sallyport/testenv"
 )
 
-// The README lists every metric that the programs have, from the start.
+// The README lists every metric that the programs have once they are connected.
 func TestReadmeListsMetrics(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -22,6 +22,8 @@ func TestReadmeListsMetrics(t *testing.T) {
 	agent := testenv.Execute(t, append(s.files("agent", agentLeaf), "SALLYPORT_PROXY_ADDRS="+s.tunnel,
 		"SALLYPORT_PROXY_ID="+testenv.ID("proxy"), "SALLYPORT_ADMIN_ADDR=127.0.0.1:0",
 		"SALLYPORT_TARGETS=/team-a/node/x=http://127.0.0.1:1/"), testenv.Build(t, "sallyport-agent"))
+	// Some are there only with a session.
+	agent.Await(`"routes registered"`)
 	var table strings.Builder
 	table.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	seen := make(map[string]bool)

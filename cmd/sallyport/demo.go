@@ -99,7 +99,7 @@ func (d *demo) play(ctx context.Context) error {
 		d.screen.say("\nAll %d checks passed.", d.screen.checks)
 		return nil
 	}
-	if err := d.folder.writePrometheusConfig(d.proxy.scrapeAddr, d.paths()); err != nil {
+	if err := d.folder.writePrometheusConfig(d.proxy.url(demoDiscovery)); err != nil {
 		return err
 	}
 	d.invite()
@@ -116,6 +116,7 @@ func (d *demo) steps(ctx context.Context) error {
 		{"A proxy, outside the firewall", d.showProxy},
 		{"Two agents, inside: they dial out and register what they have", d.showAgents},
 		{"A scrape over mutual TLS, as " + prometheusID, d.showScrape},
+		{"Which targets there are, as Prometheus asks for them", d.showDiscovery},
 		{"A registration that the policy refuses", d.showRefusal},
 		{"Who else gets nothing", d.showOutsiders},
 		{"The policy changes while everything runs", d.showChange},
@@ -232,6 +233,7 @@ func (d *demo) invite() {
 	d.screen.heading("Now you")
 	d.screen.command("cd "+d.folder.path, "")
 	d.screen.command(curl(prometheus, url), "a scrape, as Prometheus does it")
+	d.screen.command(curl(prometheus, d.proxy.url(demoDiscovery)), "its targets, as Prometheus asks for them")
 	d.screen.command(curl(d.teams[1].plan.name, url), "an agent's certificate: 404")
 	d.screen.command("curl --cacert ca.pem "+url, "no certificate: the handshake fails")
 	d.screen.command("prometheus --config.file=prometheus.yml --storage.tsdb.path=data --web.listen-address=127.0.0.1:9090", "a real Prometheus, if you have one")

@@ -149,20 +149,20 @@ func (a *answer) firstLine() string {
 }
 
 // writePrometheusConfig writes prometheus.yml, whose paths are relative to it.
-func (f folder) writePrometheusConfig(proxy string, paths []string) error {
-	var text strings.Builder
-	text.WriteString("global:\n  scrape_interval: 5s\n\nscrape_configs:\n")
-	for _, path := range paths {
-		fmt.Fprintf(&text, `  - job_name: %s
-    scheme: https
-    metrics_path: %s
-    static_configs:
-      - targets: ["%s"]
-    tls_config:
-      cert_file: %[4]s.pem
-      key_file: %[4]s-key.pem
-      ca_file: %s
-`, strings.ReplaceAll(path[1:], "/", "-"), path, proxy, prometheus, pki.CACertFile)
-	}
-	return os.WriteFile(f.file("prometheus.yml"), []byte(text.String()), 0o644)
+func (f folder) writePrometheusConfig(discovery string) error {
+	text := fmt.Sprintf(`global:
+  scrape_interval: 5s
+
+scrape_configs:
+  - job_name: sallyport
+    tls_config: &identity
+      cert_file: %[1]s.pem
+      key_file: %[1]s-key.pem
+      ca_file: %[2]s
+    http_sd_configs:
+      - url: %[3]s
+        refresh_interval: 5s
+        tls_config: *identity
+`, prometheus, pki.CACertFile, discovery)
+	return os.WriteFile(f.file("prometheus.yml"), []byte(text), 0o644)
 }

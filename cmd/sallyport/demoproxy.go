@@ -51,6 +51,9 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	if d.source, err = authn.NewSource(f.identity("proxy"), authn.Server, log); err != nil {
 		return nil, err
 	}
+	if err := d.listen(ctx, log); err != nil {
+		return nil, err
+	}
 	registry := prom.NewRegistry()
 	d.auditLog = auditlog.Sink(f.file(auditName)).Log()
 	if d.audit, err = authz.NewAudit(d.auditLog, log, registry); err != nil {
@@ -67,6 +70,8 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	if err := config.Load(nil, &cfg).Err(); err != nil {
 		return nil, err
 	}
+	// Nobody has targets to keep that are not back yet.
+	cfg.Warmup, cfg.ScrapeURL = 0, d.url("")
 	d.proxy, err = proxy.New(cfg, proxy.Parts{
 		Policy:      d.policy.Engine(),
 		Audit:       d.audit,
@@ -77,10 +82,7 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 		Metrics:     registry,
 		Software:    release.Version(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	return d, d.listen(ctx, log)
+	return d, err
 }
 
 func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
