@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
@@ -80,7 +81,7 @@ func (p Program) Main(ctx context.Context, args, environ []string, stdout, stder
 	if check {
 		return p.check(ctx, job, warnings, stdout, stderr)
 	}
-	return p.run(ctx, job, log)
+	return p.run(ctx, environ, job, log)
 }
 
 func (p Program) check(ctx context.Context, job Job, warnings *logging.Warnings, stdout, stderr io.Writer) int {
@@ -100,9 +101,9 @@ func (p Program) check(ctx context.Context, job Job, warnings *logging.Warnings,
 	return status(write(stdout, "the configuration is good\n"))
 }
 
-func (p Program) run(ctx context.Context, job Job, log *slog.Logger) int {
+func (p Program) run(ctx context.Context, environ []string, job Job, log *slog.Logger) int {
 	log.Info("starting", "program", p.Name, "version", release.Version())
-	err := job.Run(ctx)
+	err := attended(ctx, environ, job)
 	var choice *authn.SVIDChoiceError
 	switch {
 	case err == nil:
@@ -114,6 +115,16 @@ func (p Program) run(ctx context.Context, job Job, log *slog.Logger) int {
 	}
 	log.Error("failed", "error", err)
 	return ExitFailed
+}
+
+// attended runs the job on as many cores as it needs.
+func attended(ctx context.Context, environ []string, job Job) error {
+	following, stop := context.WithCancel(context.WithoutCancel(ctx)) // while it drains, too
+	var wg sync.WaitGroup
+	wg.Go(func() { followLoad(following, environ) })
+	defer wg.Wait()
+	defer stop()
+	return job.Run(ctx)
 }
 
 // complain lists faults for people: a line for each, further lines indented.
