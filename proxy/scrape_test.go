@@ -232,6 +232,27 @@ func TestHeadersThatCross(t *testing.T) {
 	}
 }
 
+// A lane's agent is not told again what it knows: yet each scrape has its own headers.
+func TestHeadersOfEachScrape(t *testing.T) {
+	t.Parallel()
+	target := testenv.Metrics(t)
+	w := testenv.Start(t, testenv.Config{})
+	w.StartAgent("team-a/node", testenv.AgentConfig{Change: func(c *agent.Config) { c.MaxConcurrentScrapes = 1 }},
+		testenv.Route(path, target.URL)).WaitReady()
+	scraper := w.Scraper("prometheus")
+	for i, accept := range []string{"text/plain", "text/plain", "", "", "application/openmetrics-text", "text/plain", ""} {
+		if accept == "" {
+			scraper.Get(path, "User-Agent", "none")
+		} else {
+			scraper.Get(path, "Accept", accept, "User-Agent", "one", "Accept-Encoding", "gzip")
+		}
+		have := target.Last().Header
+		if have.Get("Accept") != accept || (have.Get("User-Agent") == "one") != (accept != "") || (have.Get("Accept-Encoding") == "gzip") != (accept != "") {
+			t.Errorf("scrape %d with Accept %q reached the target with %q", i, accept, have)
+		}
+	}
+}
+
 // The scraper that hangs up frees the target, and the lane serves on.
 func TestScraperHangsUp(t *testing.T) {
 	t.Parallel()
