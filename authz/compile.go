@@ -160,7 +160,7 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		questions: make(map[action]*question),
 	}
 	for _, a := range actions() {
-		q, err := prepare(ctx, c, s.store, a)
+		q, err := newQuestion(c, s.store, a)
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -58,7 +57,7 @@ func (p *Policy) Explain(ctx context.Context, in Input) Explanation {
 	defer func() { <-p.slots }()
 	w := watcher{seen: make(map[FiredRule]bool)}
 	// What went wrong is in the decision already.
-	_, _ = p.questions[in.action()].ask(ctx, document, explainPatience*p.timeout, rego.EvalQueryTracer(&w))
+	_, _ = p.questions[in.action()].ask(ctx, asked{input: document, tracer: &w}, explainPatience*p.timeout)
 	e.Rules = w.fired
 	return e
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -48,9 +47,9 @@ func Samples() map[string][]ast.Value {
 func (p *Policy) Hook(f func()) {
 	p.questions[register] = &question{
 		rules: []string{ruleAllow},
-		eval: func(context.Context, ast.Value, topdown.Cancel, ...rego.EvalOption) (ast.Value, error) {
+		eval: func(context.Context, asked, topdown.Cancel) ([]ast.Value, error) {
 			f()
-			return ast.NewArray(ast.ArrayTerm(ast.BooleanTerm(true))), nil
+			return []ast.Value{ast.Boolean(true)}, nil
 		},
 	}
 }

@@ -136,7 +136,7 @@ func (p *Policy) answer(ctx context.Context, a action, input ast.Value) (answer,
 		return answer{}, err
 	}
 	defer func() { <-p.slots }()
-	return q.ask(ctx, input, p.timeout)
+	return q.ask(ctx, asked{input: input}, p.timeout)
 }
 
 func (p *Policy) acquire(ctx context.Context) error {
