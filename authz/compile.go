@@ -171,7 +171,8 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		}
 		p.questions[a] = q
 	}
-	p.reads = readsOf(c, p.questions[scrape].places)
+	p.reads = readsOf(c, scrapeFields, p.questions[scrape].places)
+	p.steady = steadyOf(c)
 	p.cache = newCache(p.reads, opts.CacheEntries)
 	return p, nil
 }

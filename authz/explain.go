@@ -50,7 +50,7 @@ const (
 // decision is that of the first.
 func (p *Policy) Explain(ctx context.Context, in Input) Explanation {
 	document := in.document()
-	e := Explanation{Decision: p.decide(ctx, in.action(), document)}
+	e := Explanation{Decision: p.decide(ctx, in.action(), asked{input: document})}
 	if p == nil || p.questions[in.action()] == nil || p.acquire(ctx) != nil {
 		return e
 	}

@@ -35,8 +35,10 @@ type question struct {
 
 // asked is what a question is about.
 type asked struct {
-	input  ast.Value
-	tracer topdown.QueryTracer // who watches the evaluation, nil for nobody
+	input   ast.Value
+	subject *Subject            // the agent of input, nil where only this is asked about it
+	recall  *recall             // for subject
+	tracer  topdown.QueryTracer // who watches the evaluation, nil for nobody
 }
 
 // The variables of the query.
@@ -83,7 +85,14 @@ func newQuestion(c *ast.Compiler, store storage.Store, a action) (*question, err
 		if asked.tracer != nil {
 			query.WithQueryTracer(asked.tracer)
 		}
-		return values(ctx, query, q.rules)
+		if asked.recall == nil {
+			return values(ctx, query, q.rules)
+		}
+		answers, err := values(ctx, query.WithVirtualCache(asked.recall), q.rules)
+		if err == nil {
+			asked.recall.keep()
+		}
+		return answers, err
 	}
 	return &q, nil
 }
