@@ -73,7 +73,8 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 // judgeSession ends the session if it is no longer allowed, and otherwise revokes
 // those of its routes that are not. It returns what was revoked.
 func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
-	if event := p.decideSession(ctx, s); !event.Decision.Allow {
+	subject := p.subject(s)
+	if event := p.decideSession(ctx, s, subject); !event.Decision.Allow {
 		decision := event.Decision
 		p.logDenied("session", s, "", decision)
 		p.record(event, authz.Revoked)
@@ -86,7 +87,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	kept := 0
 	for _, g := range p.routes.grantsOf(s) {
 		path := g.route.path
-		event := p.decideRegister(ctx, s, g.claim)
+		event := p.decideRegister(ctx, s, subject, g.claim)
 		decision := event.Decision
 		answer := &tunnelv1.RouteAnswer{Path: path, Code: tunnelv1.RouteAnswer_DENIED, Reasons: decision.Reasons, DecisionId: decision.ID}
 		switch {
