@@ -172,6 +172,7 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		p.questions[a] = q
 	}
 	p.reads = readsOf(c, scrapeFields, p.questions[scrape].places)
+	p.offerReads = readsOf(c, registerFields, p.questions[register].places)
 	p.steady = steadyOf(c)
 	p.cache = newCache(p.reads, opts.CacheEntries)
 	return p, nil

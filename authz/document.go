@@ -39,16 +39,39 @@ var (
 	sessionTerm  = text(string(session))
 )
 
-func (in RegisterInput) document() ast.Value {
+func (in RegisterInput) document() ast.Value { return in.part(allFields) }
+
+// part is the document without what a policy does not read: of an offer that is most,
+// and to build it would take a fifth of the time of a decision.
+func (in RegisterInput) part(read fields) ast.Value {
 	agent, proxy := terms(in.subject, in.Agent, in.Proxy)
-	return object(registerKeys,
-		schemaTerm, registerTerm, instant(in.Now), proxy, agent,
-		object(claimKeys, text(in.Route.Path), texts(in.Route.Segments), textMap(in.Route.Labels),
-			object(targetKeys, text(in.Route.Target.Scheme), text(in.Route.Target.Host),
-				number(int64(in.Route.Target.Port)), text(in.Route.Target.Path))),
-		object(stateKeys, text(in.State.Owner), number(int64(in.State.AgentRoutes)),
-			number(int64(in.State.TotalRoutes))),
-	).Value
+	var now, state *ast.Term
+	if read&fieldNow != 0 {
+		now = instant(in.Now)
+	}
+	if read&fieldState != 0 {
+		state = object(stateKeys, text(in.State.Owner), number(int64(in.State.AgentRoutes)),
+			number(int64(in.State.TotalRoutes)))
+	}
+	return object(registerKeys, schemaTerm, registerTerm, now, proxy, agent, in.Route.part(read), state).Value
+}
+
+func (c RouteClaim) part(read fields) *ast.Term {
+	var path, segments, labels, target *ast.Term
+	if read&fieldPath != 0 {
+		path = text(c.Path)
+	}
+	if read&fieldSegments != 0 {
+		segments = texts(c.Segments)
+	}
+	if read&fieldLabels != 0 {
+		labels = textMap(c.Labels)
+	}
+	if read&fieldTarget != 0 {
+		target = object(targetKeys, text(c.Target.Scheme), text(c.Target.Host), number(int64(c.Target.Port)),
+			text(c.Target.Path))
+	}
+	return object(claimKeys, path, segments, labels, target)
 }
 
 func (in ScrapeInput) document() ast.Value {
@@ -103,12 +126,15 @@ func keys(names ...string) []*ast.Term {
 	return terms
 }
 
-// object pairs the keys with the values, which stand in the same order.
+// object pairs the keys with the values, which stand in the same order. One that is nil
+// is left out, and its key.
 func object(keys []*ast.Term, values ...*ast.Term) *ast.Term {
 	var room [10][2]*ast.Term // for the agent's, which are the most; on the stack
 	pairs := room[:0]
 	for i, key := range keys {
-		pairs = append(pairs, ast.Item(key, values[i]))
+		if values[i] != nil {
+			pairs = append(pairs, ast.Item(key, values[i]))
+		}
 	}
 	return ast.ObjectTerm(pairs...)
 }

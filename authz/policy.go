@@ -49,9 +49,10 @@ type Policy struct {
 	timeout   time.Duration
 	slots     chan struct{}
 	questions map[action]*question
-	reads     fields // what a decision on a scrape can depend on
-	cache     *cache // nil where such decisions are not kept
-	steady    steadyRules
+	// What a decision on a scrape can depend on, and one on an offer beside its agent.
+	reads, offerReads fields
+	cache             *cache // nil where decisions on scrapes are not kept
+	steady            steadyRules
 }
 
 // Revision names the policy's content: the same files have the same revision.
@@ -64,7 +65,10 @@ func (p *Policy) Revision() string {
 
 // Register decides whether an agent may register a route.
 func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision {
-	return p.decide(ctx, register, asked{input: in.document(), subject: in.subject})
+	if p == nil {
+		return p.decide(ctx, register, asked{})
+	}
+	return p.decide(ctx, register, asked{input: in.part(p.offerReads), subject: in.subject})
 }
 
 // Scrape decides whether a scraper may scrape a route. Where the answer cannot depend
@@ -115,6 +119,7 @@ func (p *Policy) decide(ctx context.Context, a action, asked asked) Decision {
 		d.Fault, d.Reasons = fmt.Errorf("deciding %s: %w", a, err), answer.reasons
 		return d
 	}
+	d.AnyState = a == register && p.offerReads&fieldState == 0
 	d.Allow, d.Reasons, d.Limits, d.Labels = answer.allow, answer.reasons, answer.limits, answer.labels
 	return d
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// fields is a set of parts of the input of a scrape.
+// fields is a set of parts of the input of a scrape, or of that of a registration.
 type fields uint32
 
 const (
@@ -24,6 +24,9 @@ const (
 	fieldSegments
 	fieldOwner
 	fieldLabels
+	fieldAction
+	fieldTarget
+	fieldState
 
 	allFields fields = 1<<iota - 1
 )
@@ -53,6 +56,21 @@ var scrapeFields = []inputField{
 	{"route.segments", fieldSegments},
 	{"route.owner", fieldOwner},
 	{"route.labels", fieldLabels},
+}
+
+// registerFields are those of the input of a registration, but for what is the same in
+// all of one agent. The action is a field, since the input of a session has those too.
+var registerFields = []inputField{
+	{"schema", 0},
+	{"proxy", 0},
+	{"agent", 0},
+	{"action", fieldAction},
+	{"now_ns", fieldNow},
+	{"route.path", fieldPath},
+	{"route.segments", fieldSegments},
+	{"route.labels", fieldLabels},
+	{"route.target", fieldTarget},
+	{"state", fieldState},
 }
 
 // names of the fields in the set, in the order of the input.

@@ -18,10 +18,6 @@ type steadyRule struct {
 	number int
 }
 
-// subjectFields are what a steady rule may read. The action is none of them: session
-// and register share what is known.
-var subjectFields = []inputField{{"schema", 0}, {"agent", 0}, {"proxy", 0}}
-
 func steadyOf(c *ast.Compiler) steadyRules {
 	s := steadyRules{byName: make(map[string][]steadyRule)}
 	for _, m := range c.Modules {
@@ -31,7 +27,7 @@ func steadyOf(c *ast.Compiler) steadyRules {
 			if !ok || len(rule.Head.Args) > 0 || s.number(place) >= 0 {
 				continue
 			}
-			if readsOf(c, subjectFields, []ast.Ref{place}) == 0 {
+			if readsOf(c, registerFields, []ast.Ref{place}) == 0 {
 				s.byName[string(name)] = append(s.byName[string(name)], steadyRule{place, s.count})
 				s.count++
 			}

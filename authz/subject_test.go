@@ -40,7 +40,7 @@ func rows() []authz.RegisterInput {
 }
 
 // Whatever a policy is like, the decisions on a subject are those that would be made
-// one by one, in any order and at once.
+// one by one and on the whole document, in any order and at once.
 func TestSubjectDecidesAlike(t *testing.T) {
 	t.Parallel()
 	folders := make(map[string]fs.FS)
@@ -76,6 +76,11 @@ func TestSubjectDecidesAlike(t *testing.T) {
 		"dotted": "allow if of.agent.ok\nof.agent.ok if input.agent.kind == \"spiffe\"\nof[x].ok if x := input.route.segments[1]",
 		"part of an object": `allow if table[input.route.path]
 			table[p] if { some p in ["/team-b", input.agent.id] }`,
+		"labels and target": `allow if input.route.target.port == 9100
+			labels := {"from": input["route"].labels["env"]}`,
+		"keys at run time": `allow if { some part in input.route; count(part) > 0; some name in ["target", "state"]; input[name] }
+			reasons contains sprintf("%v", [v]) if { some k in ["route", "state"]; v := input[k] }`,
+		"whole input": `allow if { walk(input, [["state", "total_routes"], 70]); object.get(input, ["route", "target", "host"], "") != "" }`,
 		"function": `allow if f(input.route.path)
 			f(x) if { startswith(x, "/team"); steady }
 			steady if input.agent.kind == "spiffe"`,
@@ -96,10 +101,11 @@ func TestSubjectDecidesAlike(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 3 {
 				for i, in := range all {
-					same(t, in.Route.Path, p.Register(t.Context(), subject.Register(in.Route, in.State, in.Now)), p.Register(t.Context(), in))
+					same(t, in.Route.Path, p.Register(t.Context(), in), p.Explain(t.Context(), in).Decision)
+					same(t, in.Route.Path+" in a row", p.Register(t.Context(), subject.Register(in.Route, in.State, in.Now)), p.Explain(t.Context(), in).Decision)
 					wg.Go(func() {
 						in := all[len(all)-1-i]
-						same(t, in.Route.Path+" at once", p.Register(t.Context(), subject.Register(in.Route, in.State, in.Now)), p.Register(t.Context(), in))
+						same(t, in.Route.Path+" at once", p.Register(t.Context(), subject.Register(in.Route, in.State, in.Now)), p.Explain(t.Context(), in).Decision)
 					})
 				}
 				session := authz.SessionInput{Agent: all[0].Agent, Proxy: all[0].Proxy, Now: all[0].Now}
