@@ -85,9 +85,14 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	revoked := make(map[held]bool)
 	var answers []*tunnelv1.RouteAnswer
 	kept := 0
-	for _, g := range p.routes.grantsOf(s) {
-		path := g.route.path
-		event := p.decideRegister(ctx, s, subject, g.claim)
+	grants := p.routes.grantsOf(s)
+	events := p.decideGrants(ctx, s, subject, grants)
+	for i, g := range grants {
+		path, event := g.route.path, events[i]
+		if len(revoked) > 0 && !event.Decision.AnyState {
+			// It may have been denied for the number of routes, which are fewer now.
+			event = p.decideRegister(ctx, s, subject, g.claim)
+		}
 		decision := event.Decision
 		answer := &tunnelv1.RouteAnswer{Path: path, Code: tunnelv1.RouteAnswer_DENIED, Reasons: decision.Reasons, DecisionId: decision.ID}
 		switch {
@@ -109,6 +114,34 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	}
 	s.revoke(answers)
 	return revoked
+}
+
+// judgedInARow is how many routes of a session one goroutine decides on: enough for
+// what starting it costs.
+const judgedInARow = 64
+
+// decideGrants decides on each of the session's routes, as they all are now.
+func (p *Proxy) decideGrants(ctx context.Context, s *session, subject *authz.Subject, grants []*grant) []authz.Event {
+	events := make([]authz.Event, len(grants))
+	decide := func(from, to int) {
+		for i := from; i < to; i++ {
+			events[i] = p.decideRegister(ctx, s, subject, grants[i].claim)
+		}
+	}
+	if len(grants) <= judgedInARow {
+		decide(0, len(grants))
+		return events
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(grants); from += judgedInARow {
+		group.Go(func() error {
+			decide(from, min(from+judgedInARow, len(grants)))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return events
 }
 
 // revoke tells the agent, in messages that are not too large.

@@ -251,6 +251,36 @@ func TestJudgingByTheNumberOfRoutes(t *testing.T) {
 	}
 }
 
+// A session of many routes is judged in parts at once, and yet each route by what is left
+// of those before it.
+func TestJudgingManyByTheNumberOfRoutes(t *testing.T) {
+	p, policy, s := newStaged(t)
+	const held, may = 300, 40
+	p.routes.perSession = held
+	for i := range held {
+		p.registerOne(t.Context(), s, p.subject(s), claimOf(fmt.Sprintf("/%03d", i)))
+	}
+	policy.register = func(in authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: in.State.AgentRoutes < may}
+	}
+	policy.replace()
+	p.judgeAgain(t.Context())
+	grants := p.routes.grantsOf(s)
+	if len(grants) != may || grants[0].route.path != fmt.Sprintf("/%03d", held-may) {
+		t.Fatalf("%d of %d routes are left, want %d", len(grants), held, may)
+	}
+	// Limits keep those that are first by path.
+	policy.register = func(authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: true, AnyState: true, Limits: authz.Limits{MaxRoutes: 7}}
+	}
+	policy.replace()
+	p.judgeAgain(t.Context())
+	grants = p.routes.grantsOf(s)
+	if len(grants) != 7 || grants[6].route.path != fmt.Sprintf("/%03d", held-may+6) {
+		t.Errorf("%d routes are left, want 7", len(grants))
+	}
+}
+
 // Sessions of one identity may have other labels: a scrape is carried by none but those
 // that it was allowed by.
 func TestScrapeOfOtherLabels(t *testing.T) {
