@@ -59,7 +59,7 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 	}
 	_ = group.Wait()
 	p.settled.judged(policy)
-	scrapes := p.judgeFlights(ctx, revoked)
+	scrapes := p.judgeFlights(revoked)
 	changed := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_PolicyChanged{PolicyChanged: &tunnelv1.PolicyChanged{}}}
 	for _, s := range sessions {
 		s.post(changed)
@@ -160,14 +160,14 @@ func (s *session) revoke(answers []*tunnelv1.RouteAnswer) {
 
 // judgeFlights ends the scrapes in flight whose route was revoked or whose
 // scraper may no longer read it, and returns how many.
-func (p *Proxy) judgeFlights(ctx context.Context, revoked map[held]bool) int {
+func (p *Proxy) judgeFlights(revoked map[held]bool) int {
 	ended := 0
 	for _, fl := range p.flights.decidedOnes() {
 		if fl.grant == nil || !revoked[held{fl.grant.session, fl.request.path}] {
 			route, ok := p.routes.lookup(fl.request.path)
 			// Another identity may have the path by now.
 			ok = ok && (fl.grant == nil || fl.grant.route.owner == route.owner)
-			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route, fl.labels(route)).Allow {
+			if ok && (scrapes{p}).decide(fl.ctx, fl.scraper, fl.remoteIP, fl.request, route, fl.labels(route), authz.Revoked).Allow {
 				continue
 			}
 		}
