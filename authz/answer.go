@@ -34,26 +34,17 @@ type answer struct {
 	labels  map[string]string
 }
 
-// parseAnswer reads the value of a query: for each rule asked for, in order, an
-// array that holds its value, or nothing where the rule is undefined. With
-// ErrUndefined the answer has the reasons.
-func parseAnswer(rules []string, value ast.Value) (answer, error) {
+// parseAnswer reads the values of the rules asked for, nil where a rule is undefined.
+// With ErrUndefined the answer has the reasons.
+func parseAnswer(rules []string, values []ast.Value) (answer, error) {
 	var a answer
 	silent := false
-	values, ok := value.(*ast.Array)
-	if !ok || values.Len() != len(rules) {
-		return answer{}, errors.New("unexpected shape of the answer")
-	}
 	for i, rule := range rules {
-		cell, ok := values.Elem(i).Value.(*ast.Array)
-		if !ok || cell.Len() > 1 {
-			return answer{}, errors.New("unexpected shape of the answer")
-		}
-		if cell.Len() == 0 {
+		if values[i] == nil {
 			silent = silent || rule == ruleAllow
 			continue
 		}
-		if err := a.set(rule, cell.Elem(0).Value); err != nil {
+		if err := a.set(rule, values[i]); err != nil {
 			return answer{}, fmt.Errorf("%s %w", rule, err)
 		}
 	}

@@ -26,6 +26,9 @@ const (
 	Refused Effect = "refused"
 	// Revoked: what had been allowed was judged again and taken away.
 	Revoked Effect = "revoked"
+	// Lost is the effect of a line that stands for as many as its count says, which
+	// came faster than lines can be written.
+	Lost Effect = "lost"
 )
 
 func (e Effect) folds() bool { return e == Denied || e == Refused }
@@ -54,7 +57,10 @@ type Event struct {
 
 const (
 	// maxQueued events wait to be written. It is well above what a policy that
-	// changes revokes at once, and above all denials that can be waiting.
+	// changes revokes at once, and above all denials that can be waiting. Agents that
+	// all come back at once may register more, but a line takes no longer than the
+	// decision and the handshake before it. Who registered what is not folded, for that
+	// is what an audit log is for; what does not fit leaves a line that says how many.
 	maxQueued = 1 << 14
 	// foldAfter is how long denials that are alike are counted before the next line.
 	foldAfter = 10 * time.Second
@@ -70,6 +76,7 @@ type Audit struct {
 
 	mu     sync.Mutex
 	folds  folds
+	lost   int // since the last line about that
 	closed bool
 }
 
@@ -119,6 +126,7 @@ func (a *Audit) Record(e Event) {
 	case a.queue <- &e:
 	default:
 		a.dropped.Inc()
+		a.lost++
 	}
 }
 
@@ -140,13 +148,18 @@ func (a *Audit) Run(ctx context.Context) error {
 	}
 }
 
-// unfold writes the counts of what began before then.
+// unfold writes the counts of what began before then, and of what was lost.
 func (a *Audit) unfold(then time.Time) {
 	a.mu.Lock()
-	due := a.folds.due(then)
+	due, lost := a.folds.due(then), a.lost
+	a.lost = 0
 	a.mu.Unlock()
 	for _, f := range due {
 		a.writer.write(f)
+	}
+	if lost > 0 {
+		a.writer.log.Error("the audit log lost lines: they came faster than they can be written", "lost", lost)
+		a.writer.writeLoss(lost)
 	}
 }
 

@@ -263,7 +263,8 @@ func TestAuditFloodIsBounded(t *testing.T) {
 	})
 }
 
-// TestAuditNeverBlocks: without a writer the queue fills, and what is lost is counted.
+// TestAuditNeverBlocks: without a writer the queue fills, and what is lost is counted,
+// in the audit log itself too.
 func TestAuditNeverBlocks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -276,7 +277,14 @@ func TestAuditNeverBlocks(t *testing.T) {
 		}
 		a.start()
 		a.stop()
-		written, lost := len(a.lines()), a.counter("sallyport_proxy_audit_dropped_total")
+		lines, lost := a.lines(), a.counter("sallyport_proxy_audit_dropped_total")
+		written, last := len(lines)-1, lines[len(lines)-1]
+		if last["effect"] != "lost" || last["count"] != lost || last["route"] != "" {
+			t.Errorf("of %v lost the last line says %v", lost, last)
+		}
+		if log := a.log.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, fmt.Sprint("lost=", lost)) {
+			t.Errorf("logged %s", log)
+		}
 		if written == 0 || lost == 0 || float64(written)+lost != events {
 			t.Errorf("%d written, %v lost of %d", written, lost, events)
 		}

@@ -134,7 +134,15 @@ type auditWriter struct {
 	lost   int
 }
 
-func (w *auditWriter) write(f folded) {
+func (w *auditWriter) write(f folded) { w.writeFor(f, max(f.count, 1)) }
+
+// writeLoss says how many events have no line. They are counted as dropped already.
+func (w *auditWriter) writeLoss(lost int) {
+	w.writeFor(folded{event: &Event{Time: time.Now(), Effect: Lost}, count: lost, various: true}, 0)
+}
+
+// writeFor writes a line that stands for so many events.
+func (w *auditWriter) writeFor(f folded, events int) {
 	var out bytes.Buffer
 	if w.torn {
 		out.WriteByte('\n')
@@ -149,8 +157,8 @@ func (w *auditWriter) write(f folded) {
 	}
 	switch {
 	case err != nil:
-		w.dropped.Add(float64(max(f.count, 1)))
-		w.lost += max(f.count, 1)
+		w.dropped.Add(float64(events))
+		w.lost += events
 		if !w.failed {
 			w.failed = true
 			w.log.Error("the audit log cannot be written", "error", err)

@@ -21,6 +21,18 @@ func BenchmarkRegister(b *testing.B) {
 	}
 }
 
+// BenchmarkRegisterInARow is one of the many routes that an agent offers at once.
+func BenchmarkRegisterInARow(b *testing.B) {
+	p, in := builtinDefault(b), node()
+	subject := authz.NewSubject(in.Agent, in.Proxy)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !p.Register(b.Context(), subject.Register(in.Route, in.State, in.Now)).Allow {
+			b.Fatal("denied")
+		}
+	}
+}
+
 func BenchmarkRegisterDenied(b *testing.B) {
 	p, in := builtinDefault(b), node()
 	in.Route.Segments = []string{"team-b"}

@@ -160,7 +160,7 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		questions: make(map[action]*question),
 	}
 	for _, a := range actions() {
-		q, err := prepare(ctx, c, s.store, a)
+		q, err := newQuestion(c, s.store, a)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +171,9 @@ func (s *source) compile(ctx context.Context, opts Options) (*Policy, error) {
 		}
 		p.questions[a] = q
 	}
-	p.reads = readsOf(c, p.questions[scrape].places)
+	p.reads = readsOf(c, scrapeFields, p.questions[scrape].places)
+	p.offerReads = readsOf(c, registerFields, p.questions[register].places)
+	p.steady = steadyOf(c)
 	p.cache = newCache(p.reads, opts.CacheEntries)
 	return p, nil
 }

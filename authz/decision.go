@@ -17,6 +17,9 @@ type Decision struct {
 	// Fault is why the policy gave no valid answer, nil where it gave one. It is
 	// for logs and never shown to a peer. A decision with a fault never allows.
 	Fault error
+	// AnyState says of a register decision without a fault that it is the same whatever
+	// the RouteState: the policy does not read it.
+	AnyState bool
 	// Revision names the content of the policy that decided.
 	Revision string
 }

@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -51,14 +50,14 @@ const (
 // decision is that of the first.
 func (p *Policy) Explain(ctx context.Context, in Input) Explanation {
 	document := in.document()
-	e := Explanation{Decision: p.decide(ctx, in.action(), document)}
+	e := Explanation{Decision: p.decide(ctx, in.action(), asked{input: document})}
 	if p == nil || p.questions[in.action()] == nil || p.acquire(ctx) != nil {
 		return e
 	}
 	defer func() { <-p.slots }()
 	w := watcher{seen: make(map[FiredRule]bool)}
 	// What went wrong is in the decision already.
-	_, _ = p.questions[in.action()].ask(ctx, document, explainPatience*p.timeout, rego.EvalQueryTracer(&w))
+	_, _ = p.questions[in.action()].ask(ctx, asked{input: document, tracer: &w}, explainPatience*p.timeout)
 	e.Rules = w.fired
 	return e
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -48,9 +47,9 @@ func Samples() map[string][]ast.Value {
 func (p *Policy) Hook(f func()) {
 	p.questions[register] = &question{
 		rules: []string{ruleAllow},
-		eval: func(context.Context, ast.Value, topdown.Cancel, ...rego.EvalOption) (ast.Value, error) {
+		eval: func(context.Context, asked, topdown.Cancel) ([]ast.Value, error) {
 			f()
-			return ast.NewArray(ast.ArrayTerm(ast.BooleanTerm(true))), nil
+			return []ast.Value{ast.Boolean(true)}, nil
 		},
 	}
 }
@@ -59,7 +58,7 @@ func (p *Policy) Hook(f func()) {
 // these names.
 func ScrapeKey(in ScrapeInput, names ...string) []byte {
 	var by fields
-	for _, n := range fieldNames {
+	for _, n := range scrapeFields {
 		if slices.Contains(names, n.name) {
 			by |= n.field
 		}
@@ -80,4 +79,26 @@ func (p *Policy) CacheSize() (entries, bytes int) {
 		}
 	}
 	return entries, bytes
+}
+
+// Steady are the places of the rules that depend on the agent and the proxy alone.
+func (p *Policy) Steady() []string { return p.steady.names(func(int) bool { return true }) }
+
+// Known are the places of those whose values are known of the subject.
+func (s *Subject) Known() []string {
+	k := s.known.Load()
+	return k.policy.steady.names(func(i int) bool { return k.values[i].known() })
+}
+
+func (s *steadyRules) names(wanted func(int) bool) []string {
+	var names []string
+	for _, rules := range s.byName {
+		for _, rule := range rules {
+			if wanted(rule.number) {
+				names = append(names, rule.place.String())
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }

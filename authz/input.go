@@ -10,6 +10,8 @@ type RegisterInput struct {
 	Proxy ProxyInput
 	// Now becomes input.now_ns. The zero value is the time of the decision.
 	Now time.Time
+
+	subject *Subject // that Agent and Proxy are of, nil: none
 }
 
 // ScrapeInput is what the policy sees of one scrape.
@@ -38,6 +40,8 @@ type SessionInput struct {
 	Proxy ProxyInput
 	// Now becomes input.now_ns. The zero value is the time of the decision.
 	Now time.Time
+
+	subject *Subject // that Agent and Proxy are of, nil: none
 }
 
 // ProxyInput is the identity of the proxy that asks, so that a policy can say

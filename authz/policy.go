@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"runtime"
 	"time"
-
-	"github.com/open-policy-agent/opa/v1/ast"
 )
 
 const (
@@ -51,8 +49,10 @@ type Policy struct {
 	timeout   time.Duration
 	slots     chan struct{}
 	questions map[action]*question
-	reads     fields // what a decision on a scrape can depend on
-	cache     *cache // nil where such decisions are not kept
+	// What a decision on a scrape can depend on, and one on an offer beside its agent.
+	reads, offerReads fields
+	cache             *cache // nil where decisions on scrapes are not kept
+	steady            steadyRules
 }
 
 // Revision names the policy's content: the same files have the same revision.
@@ -65,7 +65,10 @@ func (p *Policy) Revision() string {
 
 // Register decides whether an agent may register a route.
 func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision {
-	return p.decide(ctx, register, in.document())
+	if p == nil {
+		return p.decide(ctx, register, asked{})
+	}
+	return p.decide(ctx, register, asked{input: in.part(p.offerReads), subject: in.subject})
 }
 
 // Scrape decides whether a scraper may scrape a route. Where the answer cannot depend
@@ -74,14 +77,14 @@ func (p *Policy) Register(ctx context.Context, in RegisterInput) Decision {
 // kept.
 func (p *Policy) Scrape(ctx context.Context, in ScrapeInput) Decision {
 	if p == nil || p.cache == nil {
-		return p.decide(ctx, scrape, in.document())
+		return p.decide(ctx, scrape, asked{input: in.document()})
 	}
 	var room [512]byte
 	key := in.appendKey(room[:0], p.cache.by)
 	if d, ok := p.cache.get(key); ok {
 		return d
 	}
-	d := p.decide(ctx, scrape, in.document())
+	d := p.decide(ctx, scrape, asked{input: in.document()})
 	if d.Fault == nil {
 		p.cache.put(key, d)
 	}
@@ -99,28 +102,29 @@ func (p *Policy) ScrapeReads() (names []string, cached bool) {
 
 // Admin decides whether a request to the admin listener is served.
 func (p *Policy) Admin(ctx context.Context, in AdminInput) Decision {
-	return p.decide(ctx, admin, in.document())
+	return p.decide(ctx, admin, asked{input: in.document()})
 }
 
 // Session decides whether an agent may hold a session at all. A policy without the
 // package sallyport.session lets every agent whose identity is proved: each route is
 // decided anyway.
 func (p *Policy) Session(ctx context.Context, in SessionInput) Decision {
-	return p.decide(ctx, session, in.document())
+	return p.decide(ctx, session, asked{input: in.document(), subject: in.subject})
 }
 
-func (p *Policy) decide(ctx context.Context, a action, input ast.Value) Decision {
+func (p *Policy) decide(ctx context.Context, a action, asked asked) Decision {
 	d := Decision{ID: rand.Text(), Revision: p.Revision()}
-	answer, err := p.answer(ctx, a, input)
+	answer, err := p.answer(ctx, a, asked)
 	if err != nil {
 		d.Fault, d.Reasons = fmt.Errorf("deciding %s: %w", a, err), answer.reasons
 		return d
 	}
+	d.AnyState = a == register && p.offerReads&fieldState == 0
 	d.Allow, d.Reasons, d.Limits, d.Labels = answer.allow, answer.reasons, answer.limits, answer.labels
 	return d
 }
 
-func (p *Policy) answer(ctx context.Context, a action, input ast.Value) (answer, error) {
+func (p *Policy) answer(ctx context.Context, a action, asked asked) (answer, error) {
 	if p == nil {
 		return answer{}, errors.New("no policy")
 	}
@@ -136,7 +140,10 @@ func (p *Policy) answer(ctx context.Context, a action, input ast.Value) (answer,
 		return answer{}, err
 	}
 	defer func() { <-p.slots }()
-	return q.ask(ctx, input, p.timeout)
+	if asked.subject != nil {
+		asked.recall = newRecall(p, asked.subject)
+	}
+	return q.ask(ctx, asked, p.timeout)
 }
 
 func (p *Policy) acquire(ctx context.Context) error {

@@ -6,7 +6,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// fields is a set of parts of the input of a scrape.
+// fields is a set of parts of the input of a scrape, or of that of a registration.
 type fields uint32
 
 const (
@@ -24,16 +24,22 @@ const (
 	fieldSegments
 	fieldOwner
 	fieldLabels
+	fieldAction
+	fieldTarget
+	fieldState
 
 	allFields fields = 1<<iota - 1
 )
 
-// fieldNames are the places of the fields in the input of a scrape. Schema and
-// action are the same in every input, so whoever reads them has read nothing.
-var fieldNames = []struct {
+// inputField is a field and its place in an input.
+type inputField struct {
 	name  string
 	field fields
-}{
+}
+
+// scrapeFields are those of the input of a scrape. Schema and action are the same in
+// every input, so whoever reads them has read nothing.
+var scrapeFields = []inputField{
 	{"schema", 0},
 	{"action", 0},
 	{"now_ns", fieldNow},
@@ -52,10 +58,25 @@ var fieldNames = []struct {
 	{"route.labels", fieldLabels},
 }
 
+// registerFields are those of the input of a registration, but for what is the same in
+// all of one agent. The action is a field, since the input of a session has those too.
+var registerFields = []inputField{
+	{"schema", 0},
+	{"proxy", 0},
+	{"agent", 0},
+	{"action", fieldAction},
+	{"now_ns", fieldNow},
+	{"route.path", fieldPath},
+	{"route.segments", fieldSegments},
+	{"route.labels", fieldLabels},
+	{"route.target", fieldTarget},
+	{"state", fieldState},
+}
+
 // names of the fields in the set, in the order of the input.
 func (f fields) names() []string {
 	names := []string{}
-	for _, n := range fieldNames {
+	for _, n := range scrapeFields {
 		if f&n.field != 0 {
 			names = append(names, n.name)
 		}
@@ -63,10 +84,10 @@ func (f fields) names() []string {
 	return names
 }
 
-// fieldsAt are the fields at, above or below a place of the input. A key that is not
-// known before the evaluation stands for every key, and so does a place that the
-// input does not have: better one field too many than one too few.
-func fieldsAt(ref ast.Ref) fields {
+// fieldsAt are those of the fields of an input that are at, above or below a place of
+// it. A key that is not known before the evaluation stands for every key, and so does a
+// place that is none of them: better one field too many than one too few.
+func fieldsAt(of []inputField, ref ast.Ref) fields {
 	var keys []string
 	for _, t := range ref[1:] {
 		key, ok := t.Value.(ast.String)
@@ -81,7 +102,7 @@ func fieldsAt(ref ast.Ref) fields {
 	place := strings.Join(keys, ".")
 	var found fields
 	known := false
-	for _, n := range fieldNames {
+	for _, n := range of {
 		if n.name == place || strings.HasPrefix(n.name, place+".") || strings.HasPrefix(place, n.name+".") {
 			found |= n.field
 			known = true
@@ -93,14 +114,14 @@ func fieldsAt(ref ast.Ref) fields {
 	return found
 }
 
-// readsOf says what the answers at the given places of data can depend on of the
-// input. It follows the text of the compiled rules, not their values: each mention of
+// readsOf says what the values at the given places of data can depend on, of an input
+// with these fields. It follows the text of the compiled rules, not their values: each mention of
 // the input counts for all that is at that place and below, and each mention of data
 // brings in every rule that may be there, whatever the condition. What is built from
 // the input can come from such a mention only, so nothing that an evaluation reads is
 // missed. Functions count where they are named, be it as the stand-in of another.
-func readsOf(c *ast.Compiler, places []ast.Ref) fields {
-	r := reader{tree: c.RuleTree, seen: make(map[*ast.Rule]bool)}
+func readsOf(c *ast.Compiler, of []inputField, places []ast.Ref) fields {
+	r := reader{of: of, tree: c.RuleTree, seen: make(map[*ast.Rule]bool)}
 	r.visitor = ast.NewGenericVisitor(r.visit)
 	for _, place := range places {
 		r.visitor.Walk(place)
@@ -114,6 +135,7 @@ func readsOf(c *ast.Compiler, places []ast.Ref) fields {
 }
 
 type reader struct {
+	of      []inputField
 	tree    *ast.TreeNode
 	visitor *ast.GenericVisitor
 	seen    map[*ast.Rule]bool
@@ -160,7 +182,7 @@ func (r *reader) visitRef(ref ast.Ref) bool {
 	}
 	switch ref[0].Value {
 	case ast.InputRootDocument.Value:
-		r.reads |= fieldsAt(ref)
+		r.reads |= fieldsAt(r.of, ref)
 	case ast.DefaultRootDocument.Value:
 		r.reach(ref)
 	default:

@@ -18,9 +18,9 @@ const sampleTries = 3
 // later, one peer at a time.
 func (p *Policy) trySamples(ctx context.Context) error {
 	for _, s := range samples() {
-		_, err := p.answer(ctx, s.action, s.input)
+		_, err := p.answer(ctx, s.action, asked{input: s.input})
 		for try := 1; try < sampleTries && errors.Is(err, errLate); try++ {
-			_, err = p.answer(ctx, s.action, s.input)
+			_, err = p.answer(ctx, s.action, asked{input: s.input})
 		}
 		if err != nil && !errors.Is(err, ErrUndefined) {
 			return fmt.Errorf("%s, sample of a %s: %w", s.action, s.name, err)

@@ -51,6 +51,9 @@ func BenchmarkProd(b *testing.B) {
 		b.Run(fmt.Sprintf("register/grants=%d", grants), func(b *testing.B) {
 			benchmark(b, true, func() authz.Decision { return p.Register(b.Context(), offer(who+"/node", path)) })
 		})
+		b.Run(fmt.Sprintf("register-in-a-row/grants=%d", grants), func(b *testing.B) {
+			benchmark(b, true, inARow(b, p, offer(who+"/node", path)))
+		})
 		b.Run(fmt.Sprintf("register-denied/grants=%d", grants), func(b *testing.B) {
 			benchmark(b, false, func() authz.Decision { return p.Register(b.Context(), offer(who+"/node", other)) })
 		})
@@ -87,10 +90,21 @@ func BenchmarkBuiltins(b *testing.B) {
 			in := offer("spiffe://example.org/team-a/node", "/team-a/node/exporter")
 			benchmark(b, true, func() authz.Decision { return p.Register(b.Context(), in) })
 		})
+		b.Run(name+"/register-in-a-row", func(b *testing.B) {
+			benchmark(b, true, inARow(b, p, offer("spiffe://example.org/team-a/node", "/team-a/node/exporter")))
+		})
 		b.Run(name+"/scrape", func(b *testing.B) {
 			in := request("spiffe://example.org/prometheus", "/team-a/node/exporter")
 			benchmark(b, true, func() authz.Decision { return p.Scrape(b.Context(), in) })
 		})
+	}
+}
+
+// inARow decides on one of the many routes that an agent offers at once.
+func inARow(b *testing.B, p *authz.Policy, in authz.RegisterInput) func() authz.Decision {
+	subject := authz.NewSubject(in.Agent, in.Proxy)
+	return func() authz.Decision {
+		return p.Register(b.Context(), subject.Register(in.Route, in.State, in.Now))
 	}
 }
 

@@ -59,7 +59,7 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 	}
 	_ = group.Wait()
 	p.settled.judged(policy)
-	scrapes := p.judgeFlights(ctx, revoked)
+	scrapes := p.judgeFlights(revoked)
 	changed := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_PolicyChanged{PolicyChanged: &tunnelv1.PolicyChanged{}}}
 	for _, s := range sessions {
 		s.post(changed)
@@ -73,7 +73,8 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 // judgeSession ends the session if it is no longer allowed, and otherwise revokes
 // those of its routes that are not. It returns what was revoked.
 func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
-	if event := p.decideSession(ctx, s); !event.Decision.Allow {
+	subject := p.subject(s)
+	if event := p.decideSession(ctx, s, subject); !event.Decision.Allow {
 		decision := event.Decision
 		p.logDenied("session", s, "", decision)
 		p.record(event, authz.Revoked)
@@ -84,9 +85,14 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	revoked := make(map[held]bool)
 	var answers []*tunnelv1.RouteAnswer
 	kept := 0
-	for _, g := range p.routes.grantsOf(s) {
-		path := g.route.path
-		event := p.decideRegister(ctx, s, g.claim)
+	grants := p.routes.grantsOf(s)
+	events := p.decideGrants(ctx, s, subject, grants)
+	for i, g := range grants {
+		path, event := g.route.path, events[i]
+		if len(revoked) > 0 && !event.Decision.AnyState {
+			// It may have been denied for the number of routes, which are fewer now.
+			event = p.decideRegister(ctx, s, subject, g.claim)
+		}
 		decision := event.Decision
 		answer := &tunnelv1.RouteAnswer{Path: path, Code: tunnelv1.RouteAnswer_DENIED, Reasons: decision.Reasons, DecisionId: decision.ID}
 		switch {
@@ -110,6 +116,34 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 	return revoked
 }
 
+// judgedInARow is how many routes of a session one goroutine decides on: enough for
+// what starting it costs.
+const judgedInARow = 64
+
+// decideGrants decides on each of the session's routes, as they all are now.
+func (p *Proxy) decideGrants(ctx context.Context, s *session, subject *authz.Subject, grants []*grant) []authz.Event {
+	events := make([]authz.Event, len(grants))
+	decide := func(from, to int) {
+		for i := from; i < to; i++ {
+			events[i] = p.decideRegister(ctx, s, subject, grants[i].claim)
+		}
+	}
+	if len(grants) <= judgedInARow {
+		decide(0, len(grants))
+		return events
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(grants); from += judgedInARow {
+		group.Go(func() error {
+			decide(from, min(from+judgedInARow, len(grants)))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return events
+}
+
 // revoke tells the agent, in messages that are not too large.
 func (s *session) revoke(answers []*tunnelv1.RouteAnswer) {
 	const most = maxMessage / 2
@@ -126,14 +160,14 @@ func (s *session) revoke(answers []*tunnelv1.RouteAnswer) {
 
 // judgeFlights ends the scrapes in flight whose route was revoked or whose
 // scraper may no longer read it, and returns how many.
-func (p *Proxy) judgeFlights(ctx context.Context, revoked map[held]bool) int {
+func (p *Proxy) judgeFlights(revoked map[held]bool) int {
 	ended := 0
 	for _, fl := range p.flights.decidedOnes() {
 		if fl.grant == nil || !revoked[held{fl.grant.session, fl.request.path}] {
 			route, ok := p.routes.lookup(fl.request.path)
 			// Another identity may have the path by now.
 			ok = ok && (fl.grant == nil || fl.grant.route.owner == route.owner)
-			if ok && (scrapes{p}).decide(ctx, fl.scraper, fl.remoteIP, fl.request, route, fl.labels(route)).Allow {
+			if ok && (scrapes{p}).decide(fl.ctx, fl.scraper, fl.remoteIP, fl.request, route, fl.labels(route), authz.Revoked).Allow {
 				continue
 			}
 		}

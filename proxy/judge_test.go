@@ -170,6 +170,11 @@ func TestPolicyEndsScrapesInFlight(t *testing.T) {
 		}
 		w.Proxy.SetPolicy(rules("", `allow if input.scraper.segments == ["prometheus", "b"]`))
 		answer := <-flying
+		// What had been allowed was taken away: nobody was denied what he asked for.
+		revoked, denied := w.Audit.Events("scrape", authz.Revoked), w.Audit.Events("scrape", authz.Denied)
+		if len(revoked) != 1 || revoked[0].Serial == "" || !strings.HasSuffix(revoked[0].Identity, "/prometheus/a") || revoked[0].Route != path || len(denied) != 0 {
+			t.Errorf("head %v: revoked %+v, denied %+v", head, revoked, denied)
+		}
 		if head && answer.Err == nil && answer.Status != 404 || !head && (answer.Status != 404 || answer.Outcome != "not_found") {
 			t.Errorf("head %v: %d %s %v", head, answer.Status, answer.Outcome, answer.Err)
 		}

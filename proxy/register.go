@@ -19,8 +19,9 @@ const maxTarget = 2048
 // register answers an agent's offer, each route on its own.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
 	answers := make([]*tunnelv1.RouteAnswer, len(routes))
+	subject := t.subject(s)
 	for i, r := range routes {
-		answers[i] = t.registerOne(ctx, s, r)
+		answers[i] = t.registerOne(ctx, s, subject, r)
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
 		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
@@ -52,7 +53,7 @@ func fit(message *tunnelv1.ProxyMessage, answers []*tunnelv1.RouteAnswer) bool {
 	return true
 }
 
-func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Route) *tunnelv1.RouteAnswer {
+func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) *tunnelv1.RouteAnswer {
 	if err := checkRoute(claim); err != nil {
 		path := claim.GetPath()
 		if len(path) > tunnelv1.MaxPath {
@@ -62,7 +63,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, claim *tunnelv1.Ro
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
-		event := t.decideRegister(ctx, s, claim)
+		event := t.decideRegister(ctx, s, subject, claim)
 		decision := event.Decision
 		var err error
 		if decision.Allow {
@@ -142,23 +143,22 @@ func provedInput(s *session) authz.AgentInput {
 	return agent
 }
 
+// subject is the session's agent, as the policy sees it now, for several decisions in a
+// row.
+func (p *Proxy) subject(s *session) *authz.Subject { return authz.NewSubject(s.agentInput(), p.self()) }
+
 // decideRegister asks the policy with what the handshake proved and, marked as
 // such in the input, what the agent claims.
-func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.Route) authz.Event {
+func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) authz.Event {
 	event := s.event("register", time.Now())
 	target := claim.GetTarget()
-	input := authz.RegisterInput{
-		Agent: s.agentInput(),
-		Route: authz.RouteClaim{
-			Path: claim.GetPath(), Segments: tunnelv1.Segments(claim.GetPath()), Labels: claim.GetLabels(),
-			Target: authz.TargetClaim{
-				Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
-			},
+	route := authz.RouteClaim{
+		Path: claim.GetPath(), Segments: tunnelv1.Segments(claim.GetPath()), Labels: claim.GetLabels(),
+		Target: authz.TargetClaim{
+			Scheme: target.GetScheme(), Host: target.GetHost(), Port: int(target.GetPort()), Path: target.GetPath(),
 		},
-		State: p.routes.state(claim.GetPath(), s.identity),
-		Proxy: p.self(),
-		Now:   event.Time,
 	}
+	input := subject.Register(route, p.routes.state(claim.GetPath(), s.identity), event.Time)
 	event.Route, event.Digest = claim.GetPath(), input.Digest
 	event.Decision = p.policy.Register(context.WithoutCancel(ctx), input)
 	p.metrics.decided("register", event.Decision)
@@ -166,9 +166,9 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 }
 
 // decideSession asks whether an identity may have a session at all.
-func (p *Proxy) decideSession(ctx context.Context, s *session) authz.Event {
+func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Subject) authz.Event {
 	event := s.event("session", time.Now())
-	input := authz.SessionInput{Agent: s.agentInput(), Proxy: p.self(), Now: event.Time}
+	input := subject.Session(event.Time)
 	event.Digest = input.Digest
 	event.Decision = p.policy.Session(context.WithoutCancel(ctx), input)
 	p.metrics.decided("session", event.Decision)

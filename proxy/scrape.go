@@ -101,7 +101,7 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		}
 		route, ok := s.routes.lookup(q.path)
 		labels := route.labels()
-		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels)
+		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels, authz.Denied)
 		if !decision.Allow || !ok {
 			return permit{}, errNotFound()
 		}
@@ -124,9 +124,9 @@ func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcom
 	return f.outcome
 }
 
-// decide asks the policy. A path without a route is asked about too, so that it
-// takes as long to refuse as one with.
-func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string, q request, route found, labels map[string]string) authz.Decision {
+// decide asks the policy, and has a no written down with that effect. A path without a
+// route is asked about too, so that it takes as long to refuse as one with.
+func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string, q request, route found, labels map[string]string, no authz.Effect) authz.Decision {
 	scraper := authz.ScraperOf(id)
 	scraper.RemoteIP = remoteIP
 	input := authz.ScrapeInput{
@@ -143,7 +143,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 	s.metrics.decided("scrape", decision)
 	if !decision.Allow {
 		event := authz.Event{
-			Time: input.Now, Action: "scrape", Effect: authz.Denied, Identity: id.String(), Route: q.path, RemoteIP: remoteIP,
+			Time: input.Now, Action: "scrape", Effect: no, Identity: id.String(), Route: q.path, RemoteIP: remoteIP,
 			Decision: decision, Digest: input.Digest,
 		}
 		if peer, ok := authn.PeerFromContext(ctx); ok {

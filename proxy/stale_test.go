@@ -103,7 +103,7 @@ func claimOf(path string) *tunnelv1.Route {
 func TestScrapeWhileJudging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, policy, s := newStaged(t)
-		p.registerOne(t.Context(), s, claimOf("/a"))
+		p.registerOne(t.Context(), s, p.subject(s), claimOf("/a"))
 		ctx, stop := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() { p.followPolicy(ctx) })
@@ -140,7 +140,7 @@ func TestScrapeWhileJudging(t *testing.T) {
 // A scrape that is decided while the policy changes is decided again.
 func TestScrapeDecidedWhileJudging(t *testing.T) {
 	p, policy, s := newStaged(t)
-	p.registerOne(t.Context(), s, claimOf("/a"))
+	p.registerOne(t.Context(), s, p.subject(s), claimOf("/a"))
 	policy.register = func(authz.RegisterInput) authz.Decision {
 		return authz.Decision{Allow: true, Labels: map[string]string{"seen": "private"}}
 	}
@@ -174,7 +174,7 @@ func TestRegistrationDecidedByAnOldPolicy(t *testing.T) {
 		}
 		return authz.Decision{}
 	}
-	if code := p.registerOne(t.Context(), s, claimOf("/a")).GetCode(); code != tunnelv1.RouteAnswer_DENIED {
+	if code := p.registerOne(t.Context(), s, p.subject(s), claimOf("/a")).GetCode(); code != tunnelv1.RouteAnswer_DENIED {
 		t.Errorf("the answer is %v", code)
 	}
 	if allowed > 0 && fl.ctx.Err() == nil {
@@ -185,7 +185,7 @@ func TestRegistrationDecidedByAnOldPolicy(t *testing.T) {
 // Claims that were allowed while the older ones were judged stay.
 func TestNewClaimsWhileJudging(t *testing.T) {
 	p, policy, s := newStaged(t)
-	p.registerOne(t.Context(), s, claimOf("/a"))
+	p.registerOne(t.Context(), s, p.subject(s), claimOf("/a"))
 	policy.replace()
 	var once sync.Once
 	policy.register = func(in authz.RegisterInput) authz.Decision {
@@ -195,7 +195,7 @@ func TestNewClaimsWhileJudging(t *testing.T) {
 		once.Do(func() {
 			claim := claimOf("/a")
 			claim.Labels = nil
-			if code := p.registerOne(t.Context(), s, claim).GetCode(); code != tunnelv1.RouteAnswer_ACCEPTED {
+			if code := p.registerOne(t.Context(), s, p.subject(s), claim).GetCode(); code != tunnelv1.RouteAnswer_ACCEPTED {
 				t.Errorf("the new claims: %v", code)
 			}
 		})
@@ -211,7 +211,7 @@ func TestNewClaimsWhileJudging(t *testing.T) {
 // which has the path by now.
 func TestFlightOfAnotherOwner(t *testing.T) {
 	p, policy, s := newStaged(t)
-	p.registerOne(t.Context(), s, claimOf("/a"))
+	p.registerOne(t.Context(), s, p.subject(s), claimOf("/a"))
 	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
 	permit, failed := scrapes{p.Proxy}.allowed(fl, authn.Identity{}, "", request{path: "/a", timeout: time.Second})
@@ -222,7 +222,7 @@ func TestFlightOfAnotherOwner(t *testing.T) {
 	p.withdraw(s, []string{"/a"})
 	other := &session{id: "o", identity: authn.AnonymousIdentity(), routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
 	other.standing.peer.Store(&authn.Peer{Identity: other.identity})
-	p.registerOne(t.Context(), other, claimOf("/a"))
+	p.registerOne(t.Context(), other, p.subject(other), claimOf("/a"))
 	policy.replace()
 	p.judgeAgain(t.Context())
 	if fl.ctx.Err() == nil {
@@ -239,7 +239,7 @@ func TestJudgingByTheNumberOfRoutes(t *testing.T) {
 	}
 	var codes []tunnelv1.RouteAnswer_Code
 	for _, path := range []string{"/a", "/b", "/c", "/b"} {
-		codes = append(codes, p.registerOne(t.Context(), s, claimOf(path)).GetCode())
+		codes = append(codes, p.registerOne(t.Context(), s, p.subject(s), claimOf(path)).GetCode())
 	}
 	if fmt.Sprint(codes) != "[ACCEPTED ACCEPTED DENIED ACCEPTED]" {
 		t.Errorf("offered: %v", codes)
@@ -248,6 +248,36 @@ func TestJudgingByTheNumberOfRoutes(t *testing.T) {
 	p.judgeAgain(t.Context())
 	if n := len(p.routes.grantsOf(s)); n != 2 {
 		t.Errorf("%d of 2 routes are left", n)
+	}
+}
+
+// A session of many routes is judged in parts at once, and yet each route by what is left
+// of those before it.
+func TestJudgingManyByTheNumberOfRoutes(t *testing.T) {
+	p, policy, s := newStaged(t)
+	const held, may = 300, 40
+	p.routes.perSession = held
+	for i := range held {
+		p.registerOne(t.Context(), s, p.subject(s), claimOf(fmt.Sprintf("/%03d", i)))
+	}
+	policy.register = func(in authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: in.State.AgentRoutes < may}
+	}
+	policy.replace()
+	p.judgeAgain(t.Context())
+	grants := p.routes.grantsOf(s)
+	if len(grants) != may || grants[0].route.path != fmt.Sprintf("/%03d", held-may) {
+		t.Fatalf("%d of %d routes are left, want %d", len(grants), held, may)
+	}
+	// Limits keep those that are first by path.
+	policy.register = func(authz.RegisterInput) authz.Decision {
+		return authz.Decision{Allow: true, AnyState: true, Limits: authz.Limits{MaxRoutes: 7}}
+	}
+	policy.replace()
+	p.judgeAgain(t.Context())
+	grants = p.routes.grantsOf(s)
+	if len(grants) != 7 || grants[6].route.path != fmt.Sprintf("/%03d", held-may+6) {
+		t.Errorf("%d routes are left, want 7", len(grants))
 	}
 }
 
@@ -264,8 +294,8 @@ func TestScrapeOfOtherLabels(t *testing.T) {
 	eu := &session{id: "eu", seq: 9, routes: make(map[string]*grant), outbox: us.outbox, lanes: newPool(1, func(int) {})}
 	eu.standing.peer.Store(us.peer())
 	us.input.RemoteIP, eu.input.RemoteIP = "us", "eu"
-	p.registerOne(t.Context(), us, claimOf("/a"))
-	p.registerOne(t.Context(), eu, claimOf("/a"))
+	p.registerOne(t.Context(), us, p.subject(us), claimOf("/a"))
+	p.registerOne(t.Context(), eu, p.subject(eu), claimOf("/a"))
 	eu.lanes.waiting.PushBack(nil) // so that the other is less busy
 	fl := p.flights.enter(t.Context(), "")
 	defer p.flights.leave(fl)
@@ -278,7 +308,7 @@ func TestScrapeOfOtherLabels(t *testing.T) {
 		t.Errorf("allowed for eu, carried by %s", g.session.input.RemoteIP)
 	}
 	p.flights.carry(fl, g)
-	p.registerOne(t.Context(), us, claimOf("/a"))
+	p.registerOne(t.Context(), us, p.subject(us), claimOf("/a"))
 	p.judgeAgain(t.Context())
 	if fl.ctx.Err() != nil {
 		t.Error("ended by the labels of the other session")

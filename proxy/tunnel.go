@@ -91,7 +91,7 @@ func (t *tunnel) Control(stream controlStream) error {
 func (t *tunnel) admit(ctx context.Context, s *session) error {
 	admitted := false
 	for {
-		event := t.decideSession(ctx, s)
+		event := t.decideSession(ctx, s, t.subject(s))
 		decision := event.Decision
 		if !decision.Allow {
 			if admitted {

@@ -21,6 +21,11 @@ allow if {
 # METADATA
 # title: Why not, for the agent's operator
 reasons contains reason if {
+	not allow
+	some reason in refusals
+}
+
+refusals contains reason if {
 	not of_our_own
 	input.proxy.trust_domain != ""
 	reason := sprintf(
@@ -29,13 +34,13 @@ reasons contains reason if {
 	)
 }
 
-reasons contains reason if {
+refusals contains reason if {
 	not of_our_own
 	input.proxy.trust_domain == ""
 	reason := sprintf("the proxy is of no trust domain, so it admits no SPIFFE ID, such as %s", [input.agent.id])
 }
 
-reasons contains reason if {
+refusals contains reason if {
 	not below_its_prefix
 	reason := sprintf(
 		"route %s is outside of /%s, the prefix of %s",
@@ -51,9 +56,10 @@ of_our_own if {
 	input.agent.trust_domain == input.proxy.trust_domain
 }
 
-# Without the count an agent that has no segments would own every route.
-below_its_prefix if {
-	depth := count(input.agent.segments)
-	depth > 0
-	array.slice(input.route.segments, 0, depth) == input.agent.segments
+below_its_prefix if array.slice(input.route.segments, 0, depth) == input.agent.segments
+
+# How long the prefix is. An agent that has no segments has none: it would own every route.
+depth := n if {
+	n := count(input.agent.segments)
+	n > 0
 }

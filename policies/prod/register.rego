@@ -30,14 +30,19 @@ labels := granted[0].labels
 
 # METADATA
 # title: Why not, for the agent's operator
-reasons contains reason if some reason in revoked.agent
-
 reasons contains reason if {
+	not allow
+	some reason in refusals
+}
+
+refusals contains reason if some reason in revoked.agent
+
+refusals contains reason if {
 	count(named) == 0
 	reason := sprintf("nothing is granted to %s: add it to \"grants\" of the policy's data", [input.agent.id])
 }
 
-reasons contains reason if {
+refusals contains reason if {
 	count(named) > 0
 	count(granted) == 0
 	reason := sprintf(
@@ -63,15 +68,19 @@ granted := [grant |
 ]
 
 # "~" is the path of the agent's own ID, as it is one's own folder to a shell, and "~/*"
-# all that is below. They go before all other patterns. Without the count an agent that
-# has no segments would be at home everywhere.
+# all that is below. They go before all other patterns.
 default home := []
 
 home := ["~"] if input.route.segments == input.agent.segments
 
 home := ["~/*"] if {
-	depth := count(input.agent.segments)
-	depth > 0
 	count(input.route.segments) > depth
 	array.slice(input.route.segments, 0, depth) == input.agent.segments
+}
+
+# How deep the agent's home is. One that has no segments has none: it would be at home
+# everywhere.
+depth := n if {
+	n := count(input.agent.segments)
+	n > 0
 }

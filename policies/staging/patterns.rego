@@ -14,7 +14,8 @@ package sallyport.patterns
 # description: |
 #   For "/a/b": "/a/b", "/a/*", "/*". A name is cut at slashes only, so that /a2 is never
 #   below /a. Of an ID that gives "spiffe://*", too, which data.schema.json lets nobody write.
+#   "%.*s" is as much of the name as the number before it says.
 of(name) := array.concat([name], [pattern |
 	some slash in array.reverse(indexof_n(name, "/"))
-	pattern := concat("/", [substring(name, 0, slash), "*"])
+	pattern := sprintf("%.*s/*", [slash, name])
 ])

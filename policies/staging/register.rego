@@ -30,9 +30,14 @@ labels := {"env": "staging", "team": input.agent.segments[0]}
 
 # METADATA
 # title: Why not, for the agent's operator
-reasons contains reason if some reason in revoked.agent
-
 reasons contains reason if {
+	not allow
+	some reason in refusals
+}
+
+refusals contains reason if some reason in revoked.agent
+
+refusals contains reason if {
 	not of_our_own
 	reason := sprintf(
 		"agent %s is not of the proxy's trust domain %q: give it an identity of that domain",
@@ -40,7 +45,7 @@ reasons contains reason if {
 	)
 }
 
-reasons contains reason if {
+refusals contains reason if {
 	not of_its_team
 	reason := sprintf(
 		"route %s is not the agent's: %s may register what begins with /%s",
