@@ -174,7 +174,7 @@ func TestNotFoundTellsNothing(t *testing.T) {
 	refused := w.Scraper("curious")
 	var answers []string
 	for _, answer := range []testenv.Answer{
-		refused.Get(path), refused.Get("/team-a/node/absent"), refused.Get("//"), refused.Get("/-/discovery"), allowed.Get("/absent"), allowed.Get("/metrics"),
+		refused.Get(path), refused.Get("/team-a/node/absent"), refused.Get("//"), refused.Get("/-/other"), allowed.Get("/absent"), allowed.Get("/metrics"),
 	} {
 		answer.Header.Del("Date")
 		answers = append(answers, fmt.Sprint(answer.Status, answer.Header, string(answer.Body), answer.Err))
