@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"runtime"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ func (p *Proxy) judgeAgain(ctx context.Context) {
 		revoked = make(map[held]bool)
 		group   errgroup.Group
 	)
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(p.cores)
 	sessions := p.sessions.all()
 	for _, s := range sessions {
 		group.Go(func() error {
@@ -133,7 +132,7 @@ func (p *Proxy) decideGrants(ctx context.Context, s *session, subject *authz.Sub
 		return events
 	}
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(p.cores)
 	for from := 0; from < len(grants); from += judgedInARow {
 		group.Go(func() error {
 			decide(from, min(from+judgedInARow, len(grants)))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +69,9 @@ type Proxy struct {
 	log      *slog.Logger
 	software string
 
+	// cores is how many there are to judge on; a daemon may use fewer at the moment.
+	cores int
+
 	trust, scrapeTrust authn.Trust
 	tokens             Tokens
 	// tokenLogged is when a refused token was logged last.
@@ -89,7 +93,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software,
-		trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
+		cores: runtime.GOMAXPROCS(0), trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +31,7 @@ func (p *Proxy) judgePeers() {
 	began := time.Now()
 	var ended atomic.Int64
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(p.cores)
 	sessions := p.sessions.all()
 	for _, s := range sessions {
 		group.Go(func() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -80,8 +81,10 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 func (s policySettings) keeper(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, faults *config.Faults) *authz.Keeper {
 	place, err := policy.Find(s.Place, s.KeyFile)
 	if err == nil {
+		// Said here, because later loads may find the daemon on fewer cores than it has.
+		options := authz.Options{MaxConcurrent: 2 * runtime.GOMAXPROCS(0)}
 		var keeper *authz.Keeper
-		if keeper, err = authz.NewKeeper(ctx, place, authz.Options{}, log, registry); err == nil {
+		if keeper, err = authz.NewKeeper(ctx, place, options, log, registry); err == nil {
 			return keeper
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	loadEvery = 200 * time.Millisecond
+	loadEvery = 100 * time.Millisecond
 	// calmBefore is how long there must be little to do before a core is given up.
 	calmBefore = 3 * time.Second
 )
