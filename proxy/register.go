@@ -160,7 +160,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, claim *tunnelv1.
 		Now:   event.Time,
 	}
 	event.Route, event.Digest = claim.GetPath(), input.Digest
-	event.Decision = p.policy.Register(context.WithoutCancel(ctx), input)
+	event.Decision = inTime(func() authz.Decision { return p.policy.Register(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("register", event.Decision)
 	return event
 }
@@ -170,7 +170,7 @@ func (p *Proxy) decideSession(ctx context.Context, s *session) authz.Event {
 	event := s.event("session", time.Now())
 	input := authz.SessionInput{Agent: s.agentInput(), Proxy: p.self(), Now: event.Time}
 	event.Digest = input.Digest
-	event.Decision = p.policy.Session(context.WithoutCancel(ctx), input)
+	event.Decision = inTime(func() authz.Decision { return p.policy.Session(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("session", event.Decision)
 	return event
 }
