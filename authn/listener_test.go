@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -201,6 +202,30 @@ func TestDeadlineEndsWithTheHandshake(t *testing.T) {
 	}
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		t.Errorf("cut after the handshake's deadline: %v", err)
+	}
+}
+
+// More good clients than there is room for wait: none is dropped for another.
+func TestHerdIsLetIn(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	failed := newFailures()
+	listener := authn.ListenTunnel(listen(t), files(t, authn.Server, proxyLeaf(t, ca), ca), authn.ListenConfig{
+		MaxHandshakes: 2, Failed: failed.hear,
+	})
+	serve(t, listener)
+	client := stranger("h2", agentLeaf(t, ca).TLS())
+	var herd sync.WaitGroup
+	for range 40 {
+		herd.Go(func() {
+			if _, err := dial(listener.Addr(), client); err != nil {
+				t.Errorf("turned away: %v", err)
+			}
+		})
+	}
+	herd.Wait()
+	if len(failed) > 0 {
+		t.Errorf("dropped: %v", <-failed)
 	}
 }
 

@@ -115,7 +115,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
-	agents := newTunnelServer(&tunnel{Proxy: p})
+	agents := newTunnelServer(&tunnel{Proxy: p, desk: newDesk()})
 	scrapers := p.newScrapeServer()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -54,10 +54,22 @@ type grant struct {
 }
 
 func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
-	labels := make(map[string]string, len(claim.GetLabels())+len(d.Labels))
-	maps.Copy(labels, claim.GetLabels())
-	maps.Copy(labels, d.Labels)
-	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID}
+	return &grant{session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID}
+}
+
+// merged is both in one map that nobody changes: most routes have no labels, and no
+// map then, or those of one side.
+func merged(claimed, decided map[string]string) map[string]string {
+	switch {
+	case len(decided) == 0:
+		return claimed
+	case len(claimed) == 0:
+		return decided
+	}
+	labels := make(map[string]string, len(claimed)+len(decided))
+	maps.Copy(labels, claimed)
+	maps.Copy(labels, decided)
+	return labels
 }
 
 // lost is what stays of a route whose agent is gone: it is judged and listed as

@@ -182,6 +182,26 @@ func TestRegistrationDecidedByAnOldPolicy(t *testing.T) {
 	}
 }
 
+// A policy that is late has not said no; one that always is has to.
+func TestRegistrationDecidedTooLate(t *testing.T) {
+	p, policy, s := newStaged(t)
+	late := authz.Decision{Fault: fmt.Errorf("deciding: %w", authz.ErrLate)}
+	for _, test := range []struct {
+		late int
+		want tunnelv1.RouteAnswer_Code
+	}{{2, tunnelv1.RouteAnswer_ACCEPTED}, {1000, tunnelv1.RouteAnswer_DENIED}} {
+		policy.register = func(authz.RegisterInput) authz.Decision {
+			if test.late--; test.late >= 0 {
+				return late
+			}
+			return authz.Decision{Allow: true}
+		}
+		if code := p.registerOne(t.Context(), s, p.subject(s), claimOf("/a")).GetCode(); code != test.want {
+			t.Errorf("the answer is %v, want %v", code, test.want)
+		}
+	}
+}
+
 // Claims that were allowed while the older ones were judged stay.
 func TestNewClaimsWhileJudging(t *testing.T) {
 	p, policy, s := newStaged(t)

@@ -25,6 +25,8 @@ type service struct {
 	settings *settings
 	log      *slog.Logger
 	registry *prometheus.Registry
+	// cores is how many there are; at the moment fewer may be in use.
+	cores    int
 	own      authn.Keeper
 	scrape   authn.Keeper // nil: the scrape side uses own
 	policy   *authz.Keeper
@@ -107,10 +109,11 @@ func (s *service) Run(ctx context.Context) error {
 		return errors.Join(err, listeners.close())
 	}
 	handshakes := newHandshakes(s.registry, s.log)
-	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel")})
+	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel"), Cores: s.cores})
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), authn.ListenConfig{
 		Auth:   s.settings.Proxy.ClientAuth.TLS(),
 		Failed: handshakes.failed("scrape"),
+		Cores:  s.cores,
 	})
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.log),

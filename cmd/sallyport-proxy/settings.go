@@ -46,7 +46,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	faults.Add(daemon.CheckDistinct(daemon.ListenAddr{Variable: "SALLYPORT_TUNNEL_ADDR", Addr: s.Proxy.TunnelAddr},
 		daemon.ListenAddr{Variable: "SALLYPORT_SCRAPE_ADDR", Addr: s.Proxy.ScrapeAddr},
 		daemon.ListenAddr{Variable: "SALLYPORT_ADMIN_ADDR", Addr: string(s.Admin)}))
-	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
+	service := &service{settings: s, log: log, cores: runtime.GOMAXPROCS(0), registry: admin.NewRegistry("sallyport-proxy")}
 	// Bearer tokens are judged by keys that nobody else needs.
 	s.Own.JWTBundles = s.Proxy.ClientAuth == proxy.ClientAuthOptional
 	service.own, service.scrape = s.sources(log, faults)
