@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,6 +35,8 @@ type route struct {
 	grants   []*grant // the oldest first
 	// goneSince is when the last grant ended; zero while there is one.
 	goneSince time.Time
+	// place is its one among the gone; nil while there is a grant.
+	place *list.Element
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
 	// last is how the last scrape ended, so that a change is logged once.
@@ -80,6 +83,8 @@ type table struct {
 	mu     sync.RWMutex
 	routes map[string]*route
 	owners map[authn.Identity]*tally
+	all    tally     // of all owners
+	gone   list.List // of *route, the longest gone first
 }
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
@@ -224,6 +229,8 @@ func (t *table) claimLocked(path string, owner authn.Identity) (*route, error) {
 		t.countLocked(owner, +1, 0)
 	case !r.goneSince.IsZero():
 		r.goneSince = time.Time{}
+		t.gone.Remove(r.place)
+		r.place = nil
 		t.countLocked(owner, +1, -1)
 	}
 	return r, nil
@@ -312,6 +319,7 @@ func (t *table) lose(s *session, now time.Time) {
 			continue
 		}
 		r.goneSince = now
+		r.place = t.gone.PushBack(r)
 		t.countLocked(r.owner, -1, +1)
 	}
 }
@@ -320,10 +328,12 @@ func (t *table) lose(s *session, now time.Time) {
 func (t *table) prune(then time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, r := range t.routes {
-		if !r.goneSince.IsZero() && r.goneSince.Before(then) {
-			t.forgetLocked(r)
+	for first := t.gone.Front(); first != nil; first = t.gone.Front() {
+		r := first.Value.(*route)
+		if !r.goneSince.Before(then) {
+			return
 		}
+		t.forgetLocked(r)
 	}
 }
 
@@ -331,10 +341,7 @@ func (t *table) prune(then time.Time) {
 func (t *table) count() (served, gone int) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, n := range t.owners {
-		served, gone = served+n.served, gone+n.gone
-	}
-	return served, gone
+	return t.all.served, t.all.gone
 }
 
 func (t *table) detachLocked(g *grant) {
@@ -345,6 +352,7 @@ func (t *table) detachLocked(g *grant) {
 // forgetLocked removes a gone route.
 func (t *table) forgetLocked(r *route) {
 	delete(t.routes, r.path)
+	t.gone.Remove(r.place)
 	t.countLocked(r.owner, 0, -1)
 }
 
@@ -355,6 +363,7 @@ func (t *table) countLocked(owner authn.Identity, served, gone int) {
 		t.owners[owner] = n
 	}
 	n.served, n.gone = n.served+served, n.gone+gone
+	t.all.served, t.all.gone = t.all.served+served, t.all.gone+gone
 	if *n == (tally{}) {
 		delete(t.owners, owner)
 	}
