@@ -7,13 +7,15 @@ BENCHTIME ?= 1s
 FUZZTIME  ?= 20s
 FIPS      ?= ./...
 SOAK      ?= 5m
+SESSIONS  ?= 10000
+ROUTES    ?= 20
 
 # grpcnotrace leaves out golang.org/x/net/trace, which nobody can look at here and
 # which brings html/template along: 2.7 MB of a daemon.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags=-s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fips soak lint proto readme bench microbench fuzz govulncheck clean
+.PHONY: help build demo test fips soak fleet lint proto readme bench microbench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +34,10 @@ fips: ## run the tests under GODEBUG=fips140=only, which panics at any algorithm
 	GODEBUG=fips140=only $(GO) test -timeout 10m $(FIPS)
 
 soak: ## run agents under certificates of seconds, CAs that change and Workload APIs that fail, for SOAK=5m
-	SOAK=$(SOAK) $(GO) test -run '^TestSoak$$' -v -timeout 60m ./testenv
+	SOAK=$(SOAK) $(GO) test -run '^Test(Fleet)?Soak$$$$' -v -timeout 60m ./testenv
+
+fleet: ## measure what SESSIONS=10000 agents of ROUTES=20 cost a proxy, and how they come back to it; needs as many descriptors
+	$(GO) run ./testenv/fleet -sessions $(SESSIONS) -routes $(ROUTES)
 
 lint: ## check formatting, go.mod, go vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }

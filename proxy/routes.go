@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,6 +37,8 @@ type route struct {
 	goneSince time.Time
 	// lost is what there was of the last grant; it says nothing while there is one.
 	lost *lost
+	// place is its one among the gone; nil while there is a grant.
+	place *list.Element
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
 	// last is how the last scrape ended, so that a change is logged once.
@@ -90,6 +93,8 @@ type table struct {
 	mu     sync.RWMutex
 	routes map[string]*route
 	owners map[authn.Identity]*tally
+	all    tally     // of all owners
+	gone   list.List // of *route, the longest gone first
 }
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
@@ -246,6 +251,8 @@ func (t *table) claimLocked(path string, owner authn.Identity) (*route, error) {
 		t.countLocked(owner, +1, 0)
 	case !r.goneSince.IsZero():
 		r.goneSince, r.lost = time.Time{}, nil
+		t.gone.Remove(r.place)
+		r.place = nil
 		t.countLocked(owner, +1, -1)
 	}
 	return r, nil
@@ -335,6 +342,7 @@ func (t *table) lose(s *session, now time.Time) {
 		}
 		r.goneSince = now
 		r.lost = &lost{since: now, labels: g.labels, agent: g.session.agent}
+		r.place = t.gone.PushBack(r)
 		t.countLocked(r.owner, -1, +1)
 	}
 }
@@ -343,10 +351,12 @@ func (t *table) lose(s *session, now time.Time) {
 func (t *table) prune(then time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, r := range t.routes {
-		if !r.goneSince.IsZero() && r.goneSince.Before(then) {
-			t.forgetLocked(r)
+	for first := t.gone.Front(); first != nil; first = t.gone.Front() {
+		r := first.Value.(*route)
+		if !r.goneSince.Before(then) {
+			return
 		}
+		t.forgetLocked(r)
 	}
 }
 
@@ -354,10 +364,7 @@ func (t *table) prune(then time.Time) {
 func (t *table) count() (served, gone int) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, n := range t.owners {
-		served, gone = served+n.served, gone+n.gone
-	}
-	return served, gone
+	return t.all.served, t.all.gone
 }
 
 func (t *table) detachLocked(g *grant) {
@@ -368,6 +375,7 @@ func (t *table) detachLocked(g *grant) {
 // forgetLocked removes a gone route.
 func (t *table) forgetLocked(r *route) {
 	delete(t.routes, r.path)
+	t.gone.Remove(r.place)
 	t.countLocked(r.owner, 0, -1)
 }
 
@@ -378,6 +386,7 @@ func (t *table) countLocked(owner authn.Identity, served, gone int) {
 		t.owners[owner] = n
 	}
 	n.served, n.gone = n.served+served, n.gone+gone
+	t.all.served, t.all.gone = t.all.served+served, t.all.gone+gone
 	if *n == (tally{}) {
 		delete(t.owners, owner)
 	}

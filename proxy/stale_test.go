@@ -66,7 +66,7 @@ func (t *turns) Scrape(_ context.Context, in authz.ScrapeInput) authz.Decision {
 }
 
 // newStaged is a proxy without a network, that has one session.
-func newStaged(t *testing.T) (*tunnel, *turns, *session) {
+func newStaged(t testing.TB) (*tunnel, *turns, *session) {
 	t.Helper()
 	policy := &turns{
 		replaced: make(chan struct{}),
