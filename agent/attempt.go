@@ -12,7 +12,7 @@ import (
 )
 
 // The time for the connection, its handshake, Hello and Welcome together.
-const welcomeTimeout = 15 * time.Second
+const welcomeTimeout = shakePatience + 10*time.Second
 
 // minRenewal is the shortest time before the end of a proxy's certificate in which
 // it is worth having another session.

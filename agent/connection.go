@@ -35,6 +35,11 @@ const (
 	keepaliveTimeout = 10 * time.Second
 
 	alertTimeout = 250 * time.Millisecond
+
+	// shakePatience is for how long a proxy may take to shake hands: one to which
+	// thousands of agents come back at once takes them in turn, and who gives up in
+	// the middle makes it do the same again.
+	shakePatience = 30 * time.Second
 )
 
 // never is how soon gRPC is to connect again by itself. Its zero would be at once,
@@ -70,7 +75,7 @@ func (a *Agent) newConnection(addr string, material *authn.Material) (*connectio
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTimeout, Backoff: never}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: shakePatience, Backoff: never}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		}),

@@ -120,14 +120,11 @@ func underTLS(conn net.Conn) (*Conn, bool) {
 }
 
 // shake runs the server's side of a handshake on raw, with the material as it is
-// now, and ends at the deadline.
-func shake(raw *Conn, protocol string, auth ClientAuth, deadline time.Time) (*tls.Conn, error) {
+// now.
+func shake(raw *Conn, protocol string, auth ClientAuth) (*tls.Conn, error) {
 	material, err := raw.source.Material()
 	if err != nil {
 		return nil, fail(NoMaterial, err)
-	}
-	if err := raw.SetDeadline(deadline); err != nil {
-		return nil, err
 	}
 	var proved *Peer
 	cfg := serverConfig(material, protocol, auth, verifyClient(material, auth, &proved))

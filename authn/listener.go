@@ -16,7 +16,8 @@ type ListenConfig struct {
 	// MaxHandshakes may be under way at once; for one more, the one is dropped whose
 	// peer is silent for too long. 0 means 1024.
 	MaxHandshakes int
-	// HandshakeTimeout is from accept to the last message. 0 means 10 s.
+	// HandshakeTimeout is for how long a handshake may wait for its peer, all in all.
+	// 0 means 10 s.
 	HandshakeTimeout time.Duration
 	// Cores is how many handshakes may compute at once. 0 means GOMAXPROCS.
 	Cores int
@@ -136,7 +137,7 @@ func (l *Listener) accept() {
 			continue
 		}
 		conn := &Conn{gatherer: &gatherer{Conn: inner}, source: l.source}
-		for at := time.Now(); !l.admit(conn, at); {
+		for !l.admit(conn) {
 			l.pause()
 		}
 	}
@@ -151,7 +152,7 @@ func temporary(err error) bool {
 // each of them is about to end, and one more has to wait, in the kernel's queue at the
 // latest. To drop those would be to begin them all again, over and over, when a fleet of
 // agents comes back.
-func (l *Listener) admit(conn *Conn, at time.Time) bool {
+func (l *Listener) admit(conn *Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -161,10 +162,10 @@ func (l *Listener) admit(conn *Conn, at time.Time) bool {
 	if l.underway.Len() >= l.cfg.MaxHandshakes && !l.evictLocked() {
 		return false
 	}
-	conn.shaking = &shaking{turns: l.turns}
+	conn.shaking = &shaking{turns: l.turns, left: l.cfg.HandshakeTimeout}
 	place := l.underway.PushBack(conn)
 	l.running.Add(1)
-	go l.shake(conn, place, at.Add(l.cfg.HandshakeTimeout))
+	go l.shake(conn, place)
 	return true
 }
 
@@ -197,10 +198,10 @@ func (l *Listener) pause() {
 	}
 }
 
-func (l *Listener) shake(conn *Conn, place *list.Element, deadline time.Time) {
+func (l *Listener) shake(conn *Conn, place *list.Element) {
 	defer l.running.Done()
 	conn.shaking.begin()
-	secure, err := shake(conn, l.protocol, l.cfg.Auth, deadline)
+	secure, err := shake(conn, l.protocol, l.cfg.Auth)
 	conn.shaking.end()
 	l.mu.Lock()
 	// Remove does nothing where evictLocked has removed it.

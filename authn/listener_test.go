@@ -229,6 +229,42 @@ func TestHerdIsLetIn(t *testing.T) {
 	}
 }
 
+// A client that sends a byte now and then keeps nobody out.
+func TestTricklingHandshakeMakesRoom(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	failed := newFailures()
+	listener := authn.ListenTunnel(listen(t), files(t, authn.Server, proxyLeaf(t, ca), ca), authn.ListenConfig{
+		MaxHandshakes: 1, HandshakeTimeout: time.Hour, Failed: failed.hear,
+	})
+	serve(t, listener)
+	slow, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	trickle := time.NewTicker(20 * time.Millisecond)
+	defer trickle.Stop()
+	record := append([]byte{0x16, 3, 1, 0x40, 0}, make([]byte, 1<<14)...)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			if _, err := slow.Write(record[i : i+1]); err != nil {
+				return
+			}
+			<-trickle.C
+		}
+	}()
+	if _, err := dial(listener.Addr(), stranger("h2", agentLeaf(t, ca).TLS())); err != nil {
+		t.Errorf("a good client finds no room: %v", err)
+	}
+	if got := failed.next(t); authn.ReasonOf(got) != authn.Overload {
+		t.Errorf("dropped for %v", got)
+	}
+	<-ended
+}
+
 func TestOldestHandshakeMakesRoom(t *testing.T) {
 	t.Parallel()
 	ca := newCA(t, pki.CAConfig{TrustDomain: domain})

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// shakePatience is how long a peer may be silent before another can take its
+	// shakePatience is how long a peer may be waited for before another can take its
 	// place. Strangers who say nothing so hold up others only where more than a
 	// thousand of them come in a second.
 	shakePatience = time.Second
@@ -22,19 +22,24 @@ type turns chan struct{}
 func newTurns(cores int) turns { return make(turns, cores) }
 
 // shaking is a connection's state while its handshake is under way. The handshake has a
-// turn but while it waits for its peer, who may never answer.
+// turn but while it waits for its peer, who may never answer. Only that is the peer's
+// time: what it waits for a turn is ours.
 type shaking struct {
 	turns turns
-	since atomic.Int64 // when it began to wait for its peer, in ns; 0: it does not
+	left  time.Duration // for which it may still wait for its peer
+
+	since  atomic.Int64 // when it began to wait, in ns; 0: it does not
+	waited atomic.Int64 // before that, in ns
 }
 
-// overdue is for how much longer it has waited for its peer than that may take.
+// overdue is for how much longer it has waited for its peer, all in all, than that may
+// take. A peer that sends a byte now and then is as silent as one that sends none.
 func (s *shaking) overdue(now time.Time) time.Duration {
-	since := s.since.Load()
-	if since == 0 {
-		return 0
+	waited := time.Duration(s.waited.Load())
+	if since := s.since.Load(); since != 0 {
+		waited += now.Sub(time.Unix(0, since))
 	}
-	return now.Sub(time.Unix(0, since)) - shakePatience
+	return waited - shakePatience
 }
 
 // begin takes the first turn, end gives the last one back.
@@ -42,19 +47,33 @@ func (s *shaking) begin() { s.turns <- struct{}{} }
 func (s *shaking) end()   { <-s.turns }
 
 // read reads between two turns.
-func (s *shaking) read(conn net.Conn, p []byte) (int, error) {
-	s.end()
-	s.since.Store(time.Now().UnixNano())
-	n, err := conn.Read(p)
-	s.since.Store(0)
-	s.begin()
+func (s *shaking) read(conn net.Conn, p []byte) (n int, err error) {
+	s.await(func(deadline time.Time) {
+		if err = conn.SetReadDeadline(deadline); err == nil {
+			n, err = conn.Read(p)
+		}
+	})
 	return n, err
 }
 
 // write writes between two turns: a peer that reads nothing could keep one.
-func (s *shaking) write(conn net.Conn, p []byte) (int, error) {
-	s.end()
-	n, err := conn.Write(p)
-	s.begin()
+func (s *shaking) write(conn net.Conn, p []byte) (n int, err error) {
+	s.await(func(deadline time.Time) {
+		if err = conn.SetWriteDeadline(deadline); err == nil {
+			n, err = conn.Write(p)
+		}
+	})
 	return n, err
+}
+
+func (s *shaking) await(peer func(deadline time.Time)) {
+	s.end()
+	defer s.begin()
+	began := time.Now()
+	s.since.Store(began.UnixNano())
+	peer(began.Add(s.left))
+	took := time.Since(began)
+	s.left -= took
+	s.waited.Add(int64(took))
+	s.since.Store(0)
 }
