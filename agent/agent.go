@@ -97,12 +97,12 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(parts.Metrics)
+	m, err := newMetrics(parts.Metrics, cfg.ProxyAddrs)
 	if err != nil {
 		return nil, err
 	}
 	a.metrics = m
-	m.targets.Set(float64(len(a.table.load().endpoints)))
+	m.targeting.load(len(a.table.load().endpoints))
 	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, log: log}
 	for _, addr := range cfg.ProxyAddrs {
 		a.links = append(a.links, newLink(a, addr))
@@ -132,7 +132,10 @@ func (a *Agent) loadTargets() error {
 // reload takes over what the targets file lists now.
 func (a *Agent) reload(listed Targets) (change, error) {
 	c, err := a.table.replace(slices.Concat(a.cfg.Targets, listed))
-	a.metrics.targets.Set(float64(len(a.table.load().endpoints)))
+	if err == nil {
+		a.metrics.reloads.Inc()
+		a.metrics.targeting.load(len(a.table.load().endpoints))
+	}
 	return c, err
 }
 

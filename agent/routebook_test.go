@@ -11,7 +11,7 @@ import (
 // A route that the proxy holds is withdrawn, even if it waits to be offered with
 // other labels at that moment.
 func TestChangedRouteIsWithdrawn(t *testing.T) {
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestChangedRouteIsWithdrawn(t *testing.T) {
 // A route that is taken away after it was accepted, but before the agent has heard
 // of that, is offered again: the acceptance that comes then is older.
 func TestRevokedBeforeAccepted(t *testing.T) {
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,8 @@ type scraper struct {
 // lane ends; the deadline is req's. The error says that the lane is broken.
 func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *reply) error {
 	begun := time.Now()
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
 	timeout := scrapeTime(req.GetTimeoutMs())
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -88,6 +88,13 @@ func (f *flights) leave(fl *flight) {
 	}
 }
 
+// count is how many scrapes are in flight.
+func (f *flights) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.all)
+}
+
 // everyOne is every scrape in flight. Only ctx, cancel and token may be used.
 func (f *flights) everyOne() []*flight {
 	f.mu.Lock()

@@ -99,8 +99,9 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
-		return nil, fmt.Errorf("registering metrics: %w", err)
+		return nil, err
 	}
+	p.policy = p.metrics.timed(parts.Policy)
 	return p, nil
 }
 
@@ -205,13 +206,4 @@ func (p *Proxy) drain(ctx context.Context, scrapers *http.Server) {
 	if err := scrapers.Shutdown(patience); err != nil {
 		_ = scrapers.Close()
 	}
-}
-
-// lanes counts the lanes of all sessions.
-func (p *Proxy) lanes() (idle, lent int) {
-	for _, s := range p.sessions.all() {
-		i, l := s.lanes.size()
-		idle, lent = idle+i, lent+l
-	}
-	return idle, lent
 }

@@ -206,23 +206,36 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	timer := time.AfterFunc(time.Until(end), func() { fl.cancel(why) })
 	defer timer.Stop()
 	lanes := g.session.lanes
-	l, err := lanes.borrow(fl.ctx)
-	if err != nil {
-		if errors.Is(err, errPoolRetired) {
+	l := lanes.take()
+	if l == nil {
+		var err error
+		if l, err = s.awaitLane(fl, lanes); errors.Is(err, errPoolRetired) {
 			return "", err
+		} else if err != nil {
+			f := waitFailure(err)
+			return s.fail(w, r, f), f
 		}
-		f := waitFailure(err)
-		return s.fail(w, r, f), f
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
 	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
-	err = e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
+	err := e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
 	if e.reusable {
 		lanes.giveBack(l)
 	} else {
 		lanes.drop(l)
 	}
+	if e.outcome == OK {
+		s.metrics.size.Observe(float64(e.body))
+	}
 	return e.outcome, err
+}
+
+// awaitLane waits for a lane where none is idle.
+func (s scrapes) awaitLane(fl *flight, lanes *pool) (*lane, error) {
+	began := time.Now()
+	l, err := lanes.borrow(fl.ctx)
+	s.metrics.laneWait.Observe(time.Since(began).Seconds())
+	return l, err
 }
 
 // maxAttempts is how many lanes one scrape tries.

@@ -107,11 +107,8 @@ func (s *service) Run(ctx context.Context) error {
 		return errors.Join(err, listeners.close())
 	}
 	handshakes := newHandshakes(s.registry, s.log)
-	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel")})
-	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), authn.ListenConfig{
-		Auth:   s.settings.Proxy.ClientAuth.TLS(),
-		Failed: handshakes.failed("scrape"),
-	})
+	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{}))
+	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS()}))
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.log),
 		{Name: "the policy", Run: s.policy.Run},
