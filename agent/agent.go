@@ -58,6 +58,9 @@ type Parts struct {
 	// Log and Metrics may be nil.
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Self is what the target "self" serves: the agent's own metrics, or those of the
+	// program that it is part of. nil: there is no such target.
+	Self prometheus.Gatherer
 }
 
 // Identity is who an agent is and whom it trusts, as it is now: an authn.Keeper. An
@@ -84,7 +87,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, identity: parts.Identity, proxyID: parts.ProxyID, log: log,
 		dial:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		table: newTable(cfg.MaxConcurrentScrapes),
+		table: newTable(cfg.MaxConcurrentScrapes, newSelfTransport(parts.Self, log)),
 	}
 	if cfg.Name == "" {
 		host, err := os.Hostname()

@@ -16,7 +16,7 @@ func TestChangedRouteIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	labelled := func(value string) map[string]*endpoint {
-		e, err := newEndpoint(Target{Path: "/a", URL: "http://h/", Labels: map[string]string{"x": value}}, newTransport(1), 1)
+		e, err := newEndpoint(Target{Path: "/a", URL: "http://h/", Labels: map[string]string{"x": value}}, ways{shared: newTransport(1), idleConns: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestRevokedBeforeAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, newTransport(1), 1)
+	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, ways{shared: newTransport(1), idleConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

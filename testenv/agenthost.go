@@ -65,7 +65,7 @@ func (w *World) StartAgent(path string, cfg AgentConfig, targets ...agent.Target
 	var err error
 	a.agent, err = agent.New(config, agent.Parts{
 		Identity: cfg.Source, ProxyID: spiffeid.RequireFromString(cfg.ProxyID),
-		Log: w.log.With("daemon", path), Metrics: a.Registry,
+		Log: w.log.With("daemon", path), Metrics: a.Registry, Self: a.Registry,
 	})
 	if err != nil {
 		w.TB.Fatal(err)

@@ -71,7 +71,7 @@ func (s *settings) prepare(_ context.Context, log *slog.Logger, faults *config.F
 	s.Agent.Software = release.Version()
 	var err error
 	service.agent, err = agent.New(s.Agent, agent.Parts{
-		Identity: service.own, ProxyID: s.Own.ProxyID, Log: log, Metrics: service.registry,
+		Identity: service.own, ProxyID: s.Own.ProxyID, Log: log, Metrics: service.registry, Self: service.registry,
 	})
 	faults.Add(err)
 	return service

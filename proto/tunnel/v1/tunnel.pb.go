@@ -752,6 +752,7 @@ func (x *Route) GetTarget() *Target {
 	return nil
 }
 
+// Target with the scheme "self" is the agent's own metrics; it has nothing else.
 type Target struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Scheme        string                 `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"`
