@@ -26,6 +26,7 @@ import (
 type rawAgent struct {
 	t       *testing.T
 	ctx     context.Context
+	conn    *grpc.ClientConn
 	client  tunnelv1.TunnelClient
 	control grpc.BidiStreamingClient[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
 }
@@ -44,7 +45,7 @@ func newRawAgentWith(t *testing.T, w *testenv.World, leaf *pki.Leaf) *rawAgent {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(func() { cancel(); conn.Close() })
-	a := &rawAgent{t: t, ctx: ctx, client: tunnelv1.NewTunnelClient(conn)}
+	a := &rawAgent{t: t, ctx: ctx, conn: conn, client: tunnelv1.NewTunnelClient(conn)}
 	a.control = a.openControl()
 	return a
 }

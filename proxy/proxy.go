@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -113,6 +114,8 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
 	agents := newTunnelServer(&tunnel{Proxy: p})
+	health := newTunnelHealth(context.WithoutCancel(ctx), p.sessions)
+	grpc_health_v1.RegisterHealthServer(agents, health)
 	scrapers := p.newScrapeServer()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -150,7 +153,9 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	})
 	group.Go(func() error {
 		<-running.Done()
+		health.drain()
 		p.drain(context.WithoutCancel(ctx), scrapers)
+		health.part()
 		// Agents hang up when they have read their goodbye, or are cut off.
 		agents.GracefulStop()
 		return nil
