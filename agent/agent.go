@@ -25,6 +25,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -61,6 +62,8 @@ type Parts struct {
 	// Self is what the target "self" serves: the agent's own metrics, or those of the
 	// program that it is part of. nil: there is no such target.
 	Self prometheus.Gatherer
+	// Tracer makes a span of each scrape that the proxy traces, too; nil: it makes none.
+	Tracer trace.Tracer
 }
 
 // Identity is who an agent is and whom it trusts, as it is now: an authn.Keeper. An
@@ -106,7 +109,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	}
 	a.metrics = m
 	m.targeting.load(len(a.table.load().endpoints))
-	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, log: log}
+	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, tracer: parts.Tracer, log: log}
 	for _, addr := range cfg.ProxyAddrs {
 		a.links = append(a.links, newLink(a, addr))
 	}

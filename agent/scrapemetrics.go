@@ -12,10 +12,9 @@ import (
 // scraping are the metrics of scrapes. What each scrape touches is looked up once, at
 // the start.
 type scraping struct {
-	ends         map[tunnelv1.End_Code]prometheus.Counter
-	targetStatus prometheus.Counter
-	duration     prometheus.Histogram
-	inFlight     prometheus.Gauge
+	outcomes map[string]prometheus.Counter
+	duration prometheus.Histogram
+	inFlight prometheus.Gauge
 }
 
 // outcomes are the values of the scrapes' label: the proxy's words where both
@@ -34,17 +33,24 @@ var outcomes = map[tunnelv1.End_Code]string{
 
 const outcomeTargetStatus = "target_status"
 
+// outcomeOf is the word for how a scrape ended whose target answered with that status.
+func outcomeOf(end ending, status int) string {
+	if end.code == tunnelv1.End_COMPLETE && status != http.StatusOK {
+		return outcomeTargetStatus
+	}
+	return outcomes[end.code]
+}
+
 // build makes them, every series from the start.
 func (m *scraping) build() []prometheus.Collector {
 	scrapes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_agent_scrapes_total",
 		Help: "Scrapes of targets, by outcome.",
 	}, []string{"outcome"})
-	m.ends = make(map[tunnelv1.End_Code]prometheus.Counter)
-	for code, outcome := range outcomes {
-		m.ends[code] = scrapes.WithLabelValues(outcome)
+	m.outcomes = map[string]prometheus.Counter{outcomeTargetStatus: scrapes.WithLabelValues(outcomeTargetStatus)}
+	for _, outcome := range outcomes {
+		m.outcomes[outcome] = scrapes.WithLabelValues(outcome)
 	}
-	m.targetStatus = scrapes.WithLabelValues(outcomeTargetStatus)
 	m.duration = prometheus.NewHistogram(histogram("sallyport_agent_scrape_duration_seconds",
 		"Time from a scrape request to the end of its answer.",
 		.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60))
@@ -56,10 +62,6 @@ func (m *scraping) build() []prometheus.Collector {
 }
 
 func (m *scraping) scraped(end ending, status int, took time.Duration) {
-	if end.code == tunnelv1.End_COMPLETE && status != http.StatusOK {
-		m.targetStatus.Inc()
-	} else {
-		m.ends[end.code].Inc()
-	}
+	m.outcomes[outcomeOf(end, status)].Inc()
 	m.duration.Observe(took.Seconds())
 }

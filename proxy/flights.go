@@ -24,6 +24,7 @@ type flight struct {
 	remoteIP string
 	request  request
 	grant    *grant // whose lane carries it; nil while it waits for one
+	span     *span  // nil: it is not traced; for its own goroutine only
 }
 
 // flights are the scrapes in flight: so that a stop can wait for them, a change
@@ -64,6 +65,13 @@ func (f *flights) decide(fl *flight, scraper authn.Identity, remoteIP string, q 
 	}
 	fl.decided, fl.scraper, fl.remoteIP, fl.request = true, scraper, remoteIP, q
 	return limit <= 0 || f.byScraper[scraper] <= limit
+}
+
+// trace notes the span of the scrape.
+func (f *flights) trace(fl *flight, s *span) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.span = s
 }
 
 // carry notes whose lane carries the scrape.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -41,7 +42,7 @@ type Tokens interface {
 }
 
 // Parts are what a proxy is made of besides its configuration. All are needed but
-// Tokens.
+// Tokens and Tracer.
 type Parts struct {
 	Policy Policy
 	Audit  Recorder
@@ -58,6 +59,8 @@ type Parts struct {
 	Metrics prometheus.Registerer
 	// Software is this release, for display to agents.
 	Software string
+	// Tracer makes a span of each scrape that it samples; nil: nothing is traced.
+	Tracer trace.Tracer
 }
 
 // Proxy admits sessions, owns routes and serves scrapes.
@@ -79,6 +82,7 @@ type Proxy struct {
 	flights  *flights
 	settled  *settled
 	metrics  *metrics
+	tracer   trace.Tracer // nil: off
 
 	discovery *discovery
 }
@@ -89,7 +93,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software,
+		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software, tracer: parts.Tracer,
 		trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),

@@ -40,7 +40,12 @@ func (m *scraping) build() []prometheus.Collector {
 	return []prometheus.Collector{scrapes, m.duration, m.bytes, m.size, m.laneWait}
 }
 
-func (m *scraping) scraped(outcome Outcome, took time.Duration) {
+// scraped counts a scrape. The trace that it is in, if any, becomes an exemplar.
+func (m *scraping) scraped(outcome Outcome, took time.Duration, traceID string) {
 	m.outcomes[outcome].Inc()
-	m.duration.Observe(took.Seconds())
+	if traceID == "" {
+		m.duration.Observe(took.Seconds())
+		return
+	}
+	m.duration.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
 }

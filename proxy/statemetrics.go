@@ -2,8 +2,8 @@ package proxy
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// state tells how the proxy is. It looks when it is asked, once for all that it tells,
-// so that it costs nothing else and its numbers belong together.
+// state tells how the proxy is. It looks when it is asked, so that it costs
+// nothing else.
 type state struct {
 	proxy                                              *Proxy
 	sessions, routes, lanes, wanted, waiting, inFlight *prometheus.Desc
@@ -36,13 +36,12 @@ func (c state) Collect(metrics chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
 	}
-	sessions := c.proxy.sessions.all()
 	var use laneUse
-	for _, s := range sessions {
+	for _, s := range c.proxy.sessions.all() {
 		use = use.plus(s.lanes.use())
 	}
 	served, gone := c.proxy.routes.count()
-	gauge(c.sessions, len(sessions))
+	gauge(c.sessions, c.proxy.sessions.count())
 	gauge(c.routes, served, "served")
 	gauge(c.routes, gone, "gone")
 	gauge(c.lanes, use.idle, "idle")

@@ -64,8 +64,10 @@ func TestSelfIsATarget(t *testing.T) {
 // stuck is a collector that hangs.
 type stuck struct{ release chan struct{} }
 
-func (s stuck) Describe(descs chan<- *prometheus.Desc) { descs <- prometheus.NewDesc("x", "x", nil, nil) }
-func (s stuck) Collect(chan<- prometheus.Metric)       { <-s.release }
+func (s stuck) Describe(descs chan<- *prometheus.Desc) {
+	descs <- prometheus.NewDesc("x", "x", nil, nil)
+}
+func (s stuck) Collect(chan<- prometheus.Metric) { <-s.release }
 
 // The agent's own metrics have a deadline and a limit as any target has.
 func TestSelfHasLimits(t *testing.T) {

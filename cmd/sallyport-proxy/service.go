@@ -17,6 +17,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
+	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -31,6 +32,7 @@ type service struct {
 	audit    *authz.Audit
 	auditLog *auditlog.Log // nil: off
 	proxy    *proxy.Proxy
+	tracing  *tracing.Tracing
 }
 
 // engine decides; without a policy, which is a fault, it denies.
@@ -112,6 +114,7 @@ func (s *service) Run(ctx context.Context) error {
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.log),
 		{Name: "the policy", Run: s.policy.Run},
+		{Name: "tracing", Run: s.tracing.Run},
 		{Name: "the audit log", Run: func(ctx context.Context) error {
 			return errors.Join(s.audit.Run(ctx), s.auditLog.Close())
 		}},
