@@ -24,6 +24,8 @@ type ListenConfig struct {
 	// Failed hears of every handshake that failed, from many goroutines; ReasonOf
 	// gives the error a word. May be nil.
 	Failed func(remote net.Addr, err error)
+	// Succeeded hears of every other. May be nil.
+	Succeeded func()
 }
 
 const (
@@ -100,6 +102,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	})
 	select {
 	case result := <-l.results:
+		if result.err == nil && l.cfg.Succeeded != nil {
+			l.cfg.Succeeded()
+		}
 		return result.conn, result.err
 	case <-l.done:
 		return nil, net.ErrClosed

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"runtime"
 
 	"github.com/seed-951114d4/sallyport/authz"
 )
@@ -14,7 +13,7 @@ import (
 // crowd each other out, until a decision that takes microseconds is late.
 type desk struct{ places chan struct{} }
 
-func newDesk() *desk { return &desk{places: make(chan struct{}, runtime.GOMAXPROCS(0))} }
+func newDesk(cores int) *desk { return &desk{places: make(chan struct{}, cores)} }
 
 // at does work when there is a place, unless ctx ends before. It does so on another
 // goroutine: an evaluation is deep, and the goroutine of a session, which then waits for

@@ -197,8 +197,13 @@ func checkRoute(r *tunnelv1.Route) error {
 	}
 	target := r.GetTarget()
 	switch scheme := target.GetScheme(); {
+	case scheme == "self": // the agent's own metrics, which are nowhere else
+		if target.GetHost() != "" || target.GetPort() != 0 || target.GetPath() != "" {
+			return errors.New("the target is the agent itself, and has a host, a port or a path")
+		}
+		return nil
 	case scheme != "http" && scheme != "https":
-		return errors.New("the target's scheme is neither http nor https")
+		return errors.New("the target's scheme is neither http, https nor self")
 	case target.GetHost() == "" || target.GetPort() == 0 || target.GetPort() > 65535:
 		return errors.New("the target has no host or no port")
 	case len(target.GetHost()) > 255 || len(target.GetPath()) > maxTarget:

@@ -120,3 +120,18 @@ func output(t *testing.T, name string, args ...string) []string {
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
+
+// TestOnlyTracingKnowsTheSDK: the libraries make spans by OpenTelemetry's API, which costs
+// who imports them nothing; what samples and sends them is the commands' to choose.
+func TestOnlyTracingKnowsTheSDK(t *testing.T) {
+	t.Parallel()
+	for _, line := range output(t, "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
+		fields := strings.Fields(line)
+		for _, imported := range fields[1:] {
+			sdk := strings.HasPrefix(imported, "go.opentelemetry.io/otel/sdk") || strings.HasPrefix(imported, "go.opentelemetry.io/otel/exporters")
+			if sdk && fields[0] != module+"/cmd/internal/tracing" {
+				t.Errorf("%s imports %s", fields[0], imported)
+			}
+		}
+	}
+}
