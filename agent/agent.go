@@ -25,6 +25,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -58,6 +59,11 @@ type Parts struct {
 	// Log and Metrics may be nil.
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	// Self is what the target "self" serves: the agent's own metrics, or those of the
+	// program that it is part of. nil: there is no such target.
+	Self prometheus.Gatherer
+	// Tracer makes a span of each scrape that the proxy traces, too; nil: it makes none.
+	Tracer trace.Tracer
 }
 
 // Identity is who an agent is and whom it trusts, as it is now: an authn.Keeper. An
@@ -84,7 +90,7 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	a := &Agent{
 		cfg: cfg, identity: parts.Identity, proxyID: parts.ProxyID, log: log,
 		dial:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		table: newTable(cfg.MaxConcurrentScrapes),
+		table: newTable(cfg.MaxConcurrentScrapes, newSelfTransport(parts.Self, log)),
 	}
 	if cfg.Name == "" {
 		host, err := os.Hostname()
@@ -97,13 +103,13 @@ func New(cfg Config, parts Parts) (*Agent, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(parts.Metrics)
+	m, err := newMetrics(parts.Metrics, cfg.ProxyAddrs)
 	if err != nil {
 		return nil, err
 	}
 	a.metrics = m
-	m.targets.Set(float64(len(a.table.load().endpoints)))
-	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, log: log}
+	m.targeting.load(len(a.table.load().endpoints))
+	a.scraper = &scraper{table: a.table, maxBytes: cfg.MaxResponseBytes, metrics: m, tracer: parts.Tracer, log: log}
 	for _, addr := range cfg.ProxyAddrs {
 		a.links = append(a.links, newLink(a, addr))
 	}
@@ -132,7 +138,10 @@ func (a *Agent) loadTargets() error {
 // reload takes over what the targets file lists now.
 func (a *Agent) reload(listed Targets) (change, error) {
 	c, err := a.table.replace(slices.Concat(a.cfg.Targets, listed))
-	a.metrics.targets.Set(float64(len(a.table.load().endpoints)))
+	if err == nil {
+		a.metrics.reloads.Inc()
+		a.metrics.targeting.load(len(a.table.load().endpoints))
+	}
 	return c, err
 }
 

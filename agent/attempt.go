@@ -12,7 +12,7 @@ import (
 )
 
 // The time for the connection, its handshake, Hello and Welcome together.
-const welcomeTimeout = 15 * time.Second
+const welcomeTimeout = shakePatience + 10*time.Second
 
 // minRenewal is the shortest time before the end of a proxy's certificate in which
 // it is worth having another session.
@@ -124,7 +124,7 @@ func (a *attempt) hold(ctx, stop context.Context) (lasted time.Duration, err err
 	agent.metrics.connects.WithLabelValues(connectWelcomed).Inc()
 	welcomed := time.Now()
 	err = a.welcomed(conn, stream, welcome).run(ctx, stop, func() { cancel(nil) })
-	agent.metrics.sessions.Dec()
+	agent.metrics.sessionEnded(a.link.addr, err)
 	return max(time.Since(welcomed), 1), err
 }
 
@@ -137,7 +137,7 @@ func (a *attempt) welcomed(conn *connection, stream tunnelv1.Tunnel_ControlClien
 	log := a.link.log.With("session", sayable(welcome.GetSessionId(), 64))
 	log.Info("session established", "software", sayable(welcome.GetSoftware(), 64), "max_routes", welcome.GetMaxRoutes())
 	a.say("waiting for the proxy's answer to the routes")
-	a.link.agent.metrics.sessions.Inc()
+	a.link.agent.metrics.sessionBegan(a.link.addr)
 	return newSession(a, conn, stream, log)
 }
 

@@ -33,7 +33,7 @@ const (
 type Config struct {
 	ProxyAddrs           []string `env:"PROXY_ADDRS,required" help:"proxies to connect to, host:port separated by commas; a session to each, all at once"`
 	Name                 string   `env:"AGENT_NAME" default:"host name" help:"name to display at the proxy, never trusted"`
-	Targets              Targets  `env:"TARGETS" help:"targets as path=url, separated by commas or newlines; the first = splits"`
+	Targets              Targets  `env:"TARGETS" help:"targets as path=url, separated by commas or newlines; the first = splits; self as url: the agent's own metrics"`
 	TargetsFile          string   `env:"TARGETS_FILE" help:"YAML file of targets (path, url, labels, params, tls, basic_auth, authorization), followed when it changes"`
 	MaxConcurrentScrapes int      `env:"MAX_CONCURRENT_SCRAPES" envDefault:"64" help:"lanes at most, per session"`
 	MaxResponseBytes     int64    `env:"MAX_RESPONSE_BYTES" envDefault:"64MiB" unit:"bytes" help:"the largest scrape body, as sent by the target"`

@@ -59,7 +59,7 @@ func TestConfigTellsEveryFaultAtOnce(t *testing.T) {
 	cfg := validConfig()
 	cfg.ProxyAddrs = []string{"a", ":1", "a:0", "a:b", "a:1", "a:1", "a b:1", "https://a:1", "a:99999"}
 	cfg.Name = "a\nb"
-	cfg.Targets = agent.Targets{{Path: "/a", URL: "http://u:hunter2@a/"}, {Path: "b", URL: "ftp://b"}}
+	cfg.Targets = agent.Targets{{Path: "/a", URL: "http://u:hunter2@a/"}, {Path: "b", URL: "ftp://b"}, {Path: "/me", URL: "self", Params: []string{"x"}}}
 	cfg.MaxConcurrentScrapes = 1025
 	cfg.MaxResponseBytes = 1<<40 + 1
 	cfg.Software = strings.Repeat("x", 65)
@@ -76,7 +76,8 @@ func TestConfigTellsEveryFaultAtOnce(t *testing.T) {
 		`SALLYPORT_AGENT_NAME: not a printable text of at most 255 bytes`,
 		`SALLYPORT_TARGETS: /a: url: holds a user name or a password: .*`,
 		`SALLYPORT_TARGETS: target 2: the path does not begin with /`,
-		`SALLYPORT_TARGETS: target 2: url: is neither http nor https`,
+		`SALLYPORT_TARGETS: target 2: url: is neither http nor https, nor self`,
+		`SALLYPORT_TARGETS: /me: url: self takes no params, tls, basic_auth or authorization`,
 		`SALLYPORT_MAX_CONCURRENT_SCRAPES: 1025 is not between 1 and 1024`,
 		`SALLYPORT_MAX_RESPONSE_BYTES: 1099511627777 is not between .*`,
 		`software is not .*`,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -34,7 +35,17 @@ const (
 	keepaliveTimeout = 10 * time.Second
 
 	alertTimeout = 250 * time.Millisecond
+
+	// shakePatience is for how long a proxy may take to shake hands: one to which
+	// thousands of agents come back at once takes them in turn, and who gives up in
+	// the middle makes it do the same again.
+	shakePatience = 30 * time.Second
 )
+
+// never is how soon gRPC is to connect again by itself. Its zero would be at once,
+// over and over, until whoever waits for the connection has got round to closing it:
+// on a machine that is short of time that is what took it.
+var never = grpcbackoff.Config{BaseDelay: longPause, MaxDelay: longPause, Multiplier: 1}
 
 var errSecondDial = errors.New("the connection has ended")
 
@@ -45,7 +56,7 @@ type connection struct {
 	client tunnelv1.TunnelClient
 
 	mu        sync.Mutex
-	dialled   bool
+	dials     int
 	dialErr   error
 	handshake error
 	broken    error // the first that reading met
@@ -61,18 +72,19 @@ func (a *Agent) newConnection(addr string, material *authn.Material) (*connectio
 		grpc.WithTransportCredentials(&notingCredentials{TransportCredentials: creds, connection: c}),
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, a.dial, addr) }),
 		grpc.WithNoProxy(),
-		// TLS has read a whole record already.
-		grpc.WithReadBufferSize(0),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: shakePatience, Backoff: never}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true,
 		}),
 		grpc.WithMaxHeaderListSize(maxHeaderListSize),
 		grpc.WithStaticStreamWindowSize(windowBytes),
 		grpc.WithStaticConnWindowSize(windowBytes),
+		// TLS has read a whole record by then: a buffer between it and the frames
+		// would hold 32 KiB and be one more copy.
+		grpc.WithReadBufferSize(0),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(tunnelv1.Codec()),
 			grpc.MaxCallRecvMsgSize(maxMessageBytes), grpc.MaxCallSendMsgSize(maxMessageBytes),
@@ -96,8 +108,8 @@ func (c *connection) peer() *authn.Peer {
 
 func (c *connection) dial(ctx context.Context, dial dialFunc, addr string) (net.Conn, error) {
 	c.mu.Lock()
-	again := c.dialled
-	c.dialled = true
+	c.dials++
+	again := c.dials > 1
 	c.mu.Unlock()
 	if again {
 		return nil, errSecondDial

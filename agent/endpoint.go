@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -21,8 +22,8 @@ type endpoint struct {
 	target     Target
 	url        *url.URL
 	credential credential
-	transport  *http.Transport
-	ownTLS     bool // the transport is this endpoint's alone
+	transport  http.RoundTripper
+	ownTLS     *http.Transport // the transport, where it is this endpoint's alone
 
 	// route is the claim to offer to proxies.
 	route *tunnelv1.Route
@@ -31,8 +32,11 @@ type endpoint struct {
 }
 
 // newEndpoint reads the files that target names once, so that a fault in them is
-// one of the configuration. shared serves targets without a TLS of their own.
-func newEndpoint(target Target, shared *http.Transport, idleConns int) (*endpoint, error) {
+// one of the configuration. The ways are those of the table.
+func newEndpoint(target Target, by ways) (*endpoint, error) {
+	if target.isSelf() {
+		return newSelfEndpoint(target, by.self)
+	}
 	u, err := parseURL(target.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
@@ -48,7 +52,7 @@ func newEndpoint(target Target, shared *http.Transport, idleConns int) (*endpoin
 		target:     target,
 		url:        u,
 		credential: newCredential(&target),
-		transport:  shared,
+		transport:  by.shared,
 		route: &tunnelv1.Route{
 			Path:   target.Path,
 			Labels: maps.Clone(target.Labels),
@@ -59,9 +63,20 @@ func newEndpoint(target Target, shared *http.Transport, idleConns int) (*endpoin
 		return nil, err
 	}
 	if target.TLS != nil {
-		e.transport, e.ownTLS = newTLSTransport(target.TLS, u.Hostname(), idleConns), true
+		e.ownTLS = newTLSTransport(target.TLS, u.Hostname(), by.idleConns)
+		e.transport = e.ownTLS
 	}
 	return e, nil
+}
+
+func newSelfEndpoint(target Target, self http.RoundTripper) (*endpoint, error) {
+	if self == nil {
+		return nil, errors.New("url: self: this agent was given no metrics to serve")
+	}
+	return &endpoint{
+		target: target, url: selfRequestURL(), transport: self,
+		route: &tunnelv1.Route{Path: target.Path, Labels: maps.Clone(target.Labels), Target: selfClaim()},
+	}, nil
 }
 
 // same says whether e is what target asks for, wherever that now stands.
@@ -71,8 +86,11 @@ func (e *endpoint) same(target *Target) bool {
 	return reflect.DeepEqual(e.target, other)
 }
 
-// origin is scheme://host:port of the URL.
+// origin is scheme://host:port of the URL, or self.
 func (e *endpoint) origin() string {
+	if e.target.isSelf() {
+		return selfURL
+	}
 	claim := e.route.GetTarget()
 	return claim.GetScheme() + "://" + net.JoinHostPort(claim.GetHost(), strconv.Itoa(int(claim.GetPort())))
 }
@@ -82,8 +100,8 @@ func (e *endpoint) claimsLike(other *endpoint) bool { return proto.Equal(e.route
 
 // close ends idle connections that nobody else uses. Scrapes in flight go on.
 func (e *endpoint) close() {
-	if e.ownTLS {
-		e.transport.CloseIdleConnections()
+	if e.ownTLS != nil {
+		e.ownTLS.CloseIdleConnections()
 	}
 }
 

@@ -2,9 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
@@ -12,6 +15,28 @@ import (
 // SetDial has a dial proxies by another way than the network.
 func SetDial(a *Agent, dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
 	a.dial = dial
+}
+
+// Dials has a connect to addr, waits for that to fail, and then for as long as ctx
+// lasts. It returns how often the connection was dialled.
+func Dials(ctx context.Context, a *Agent, addr string) (int, error) {
+	material, err := a.identity.Material()
+	if err != nil {
+		return 0, err
+	}
+	c, err := a.newConnection(addr, material)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	_, _, err = c.greet(ctx, a.hello())
+	if err == nil {
+		return 0, errors.New("a session began")
+	}
+	_, _ = c.client.Control(ctx, grpc.WaitForReady(true))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dials, nil
 }
 
 // Offer is what a offers to proxies.

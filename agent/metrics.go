@@ -3,26 +3,25 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
-// metrics counts what the agent does. Every label has a fixed set of values:
-// nothing that a proxy, a scraper or a target says becomes one.
+// metrics counts what the agent does. Every label has a fixed set of values, by our
+// code or our configuration: nothing that a proxy, a scraper or a target says becomes
+// one.
 type metrics struct {
-	sessions       prometheus.Gauge
-	connects       *prometheus.CounterVec
-	rotations      prometheus.Counter
-	lanes          prometheus.Gauge
-	routes         *prometheus.GaugeVec
-	targets        prometheus.Gauge
-	reloadFailures prometheus.Counter
-	scrapes        *prometheus.CounterVec
-	duration       prometheus.Histogram
+	scraping
+	targeting
+
+	connected *prometheus.GaugeVec
+	sessions  prometheus.Gauge
+	connects  *prometheus.CounterVec
+	ended     *prometheus.CounterVec
+	rotations prometheus.Counter
+	lanes     prometheus.Gauge
+	routes    *prometheus.GaugeVec
 }
 
 // How an attempt to begin a session ended.
@@ -33,24 +32,12 @@ const (
 	connectRefused     = "refused"     // the proxy did not welcome us
 )
 
-// outcomes are the values of the scrapes' label: the proxy's words where both
-// ends see the same.
-var outcomes = map[tunnelv1.End_Code]string{
-	tunnelv1.End_COMPLETE:    "ok",
-	tunnelv1.End_BAD_REQUEST: "bad_request",
-	tunnelv1.End_NOT_FOUND:   "not_found",
-	tunnelv1.End_UNREACHABLE: "target_unreachable",
-	tunnelv1.End_REJECTED:    "target_rejected",
-	tunnelv1.End_TOO_LARGE:   "too_large",
-	tunnelv1.End_TIMEOUT:     "target_timeout",
-	tunnelv1.End_BROKEN:      "truncated",
-	tunnelv1.End_CANCELLED:   "cancelled",
-}
-
-const outcomeTargetStatus = "target_status"
-
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, proxyAddrs []string) (*metrics, error) {
 	m := &metrics{
+		connected: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sallyport_agent_connected",
+			Help: "How many sessions there are with the proxy of that address: 1 as a rule, 2 while one takes over from the other, 0 where there is none.",
+		}, []string{"proxy"}),
 		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_agent_sessions",
 			Help: "Sessions that a proxy has welcomed.",
@@ -59,6 +46,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_agent_connects_total",
 			Help: "Attempts to begin a session, by result: welcomed, unreachable, handshake, refused.",
 		}, []string{"result"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_agent_sessions_ended_total",
+			Help: "Sessions that ended, by reason: drained by us, what the proxy said in its goodbye, the proxy's certificate, or a connection that broke; we connect again after all but the first.",
+		}, []string{"reason"}),
 		rotations: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sallyport_agent_rotations_total",
 			Help: "Sessions that took over from one with an older certificate, ours or the proxy's.",
@@ -71,46 +62,50 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_agent_routes",
 			Help: "Routes of all sessions, by state: offered, accepted, refused.",
 		}, []string{"state"}),
-		targets: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_agent_targets",
-			Help: "Configured targets.",
-		}),
-		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "sallyport_agent_targets_reload_failures_total",
-			Help: "Changes of the targets file that were not taken over because of a fault.",
-		}),
-		scrapes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_agent_scrapes_total",
-			Help: "Scrapes of targets, by outcome.",
-		}, []string{"outcome"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "sallyport_agent_scrape_duration_seconds",
-			Help:    "Time from a scrape request to the end of its answer.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-		}),
 	}
-	// Series that exist from the start can be alerted on from the start.
+	m.begin(proxyAddrs)
+	own := []prometheus.Collector{m.connected, m.sessions, m.connects, m.ended, m.rotations, m.lanes, m.routes}
+	own = append(own, m.scraping.build()...)
+	own = append(own, m.targeting.build()...)
+	return m, register(reg, own)
+}
+
+// begin makes every series exist: what exists from the start can be alerted on from
+// the start.
+func (m *metrics) begin(proxyAddrs []string) {
+	for _, addr := range proxyAddrs {
+		m.connected.WithLabelValues(addr)
+	}
 	for _, result := range []string{connectWelcomed, connectUnreachable, connectHandshake, connectRefused} {
 		m.connects.WithLabelValues(result)
 	}
-	m.scrapes.WithLabelValues(outcomeTargetStatus)
-	for _, outcome := range outcomes {
-		m.scrapes.WithLabelValues(outcome)
+	for _, reason := range endReasons() {
+		m.ended.WithLabelValues(reason)
 	}
 	for state := range routeStates {
 		m.routes.WithLabelValues(routeState(state).String())
 	}
-	return m, m.register(reg)
 }
 
-func (m *metrics) register(reg prometheus.Registerer) error {
+// sessionBegan notes a session that the proxy of that address has welcomed.
+func (m *metrics) sessionBegan(proxyAddr string) {
+	m.connected.WithLabelValues(proxyAddr).Inc()
+	m.sessions.Inc()
+}
+
+// sessionEnded notes how it ended; nil: we drained it.
+func (m *metrics) sessionEnded(proxyAddr string, err error) {
+	m.connected.WithLabelValues(proxyAddr).Dec()
+	m.sessions.Dec()
+	m.ended.WithLabelValues(endReason(err)).Inc()
+}
+
+func register(reg prometheus.Registerer, collectors []prometheus.Collector) error {
 	if reg == nil {
 		return nil
 	}
 	var faults []error
-	for _, c := range []prometheus.Collector{
-		m.sessions, m.connects, m.rotations, m.lanes, m.routes, m.targets, m.reloadFailures, m.scrapes, m.duration,
-	} {
+	for _, c := range collectors {
 		faults = append(faults, reg.Register(c))
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -119,11 +114,13 @@ func (m *metrics) register(reg prometheus.Registerer) error {
 	return nil
 }
 
-func (m *metrics) scraped(end ending, status int, took time.Duration) {
-	outcome := outcomes[end.code]
-	if end.code == tunnelv1.End_COMPLETE && status != http.StatusOK {
-		outcome = outcomeTargetStatus
+// histogram has classic buckets for those who read these, and a native histogram,
+// whose resolution is good wherever the values are, beside them.
+func histogram(name, help string, buckets ...float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
 	}
-	m.scrapes.WithLabelValues(outcome).Inc()
-	m.duration.Observe(took.Seconds())
 }

@@ -11,12 +11,12 @@ import (
 // A route that the proxy holds is withdrawn, even if it waits to be offered with
 // other labels at that moment.
 func TestChangedRouteIsWithdrawn(t *testing.T) {
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	labelled := func(value string) map[string]*endpoint {
-		e, err := newEndpoint(Target{Path: "/a", URL: "http://h/", Labels: map[string]string{"x": value}}, newTransport(1), 1)
+		e, err := newEndpoint(Target{Path: "/a", URL: "http://h/", Labels: map[string]string{"x": value}}, ways{shared: newTransport(1), idleConns: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,11 +39,11 @@ func TestChangedRouteIsWithdrawn(t *testing.T) {
 // A route that is taken away after it was accepted, but before the agent has heard
 // of that, is offered again: the acceptance that comes then is older.
 func TestRevokedBeforeAccepted(t *testing.T) {
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, newTransport(1), 1)
+	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, ways{shared: newTransport(1), idleConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

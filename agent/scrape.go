@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -39,6 +41,7 @@ type scraper struct {
 	table    *table
 	maxBytes int64
 	metrics  *metrics
+	tracer   trace.Tracer // nil: off
 	log      *slog.Logger
 }
 
@@ -46,20 +49,25 @@ type scraper struct {
 // lane ends; the deadline is req's. The error says that the lane is broken.
 func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *reply) error {
 	begun := time.Now()
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
 	timeout := scrapeTime(req.GetTimeoutMs())
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	e := s.table.load().endpoints[req.GetPath()]
+	span := s.trace(ctx, req)
 	var end ending
 	var status int
 	if e == nil {
 		end = ending{code: tunnelv1.End_NOT_FOUND, reason: "no target has this path"}
 	} else {
+		span.of(e)
 		status, end = s.pass(ctx, begun, e, req, out)
 		e.health.note(s.log, e.target.Path, end)
 	}
 	s.metrics.scraped(end, status, time.Since(begun))
+	span.ended(end, status)
 	return out.end(end)
 }
 

@@ -10,11 +10,17 @@ import (
 // table holds the endpoints by path. Scrapes look up a snapshot without a lock;
 // a replacement swaps the snapshot.
 type table struct {
-	shared    *http.Transport
-	idleConns int
+	ways
 
 	mu      sync.Mutex // held by the one who replaces
 	current atomic.Pointer[snapshot]
+}
+
+// ways are those to the targets.
+type ways struct {
+	shared    *http.Transport   // to targets without a TLS of their own
+	idleConns int               // of a transport
+	self      http.RoundTripper // to the agent itself; nil: there is none
 }
 
 // snapshot is what the table held at one time.
@@ -27,8 +33,8 @@ type snapshot struct {
 // change counts what a replacement did.
 type change struct{ added, removed, changed int }
 
-func newTable(idleConns int) *table {
-	t := &table{shared: newTransport(idleConns), idleConns: idleConns}
+func newTable(idleConns int, self http.RoundTripper) *table {
+	t := &table{ways: ways{shared: newTransport(idleConns), idleConns: idleConns, self: self}}
 	t.current.Store(&snapshot{replaced: make(chan struct{})})
 	return t
 }
@@ -58,7 +64,7 @@ func (t *table) replace(targets Targets) (change, error) {
 			next.endpoints[target.Path] = before
 			continue
 		}
-		e, err := newEndpoint(*target, t.shared, t.idleConns)
+		e, err := newEndpoint(*target, t.ways)
 		if err != nil {
 			faults = append(faults, unjoin(prefixed(target.Path+": ", err))...)
 			continue

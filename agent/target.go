@@ -28,6 +28,7 @@ type Target struct {
 	Path string `yaml:"path"`
 	// URL is http or https, without user information and fragment. A query in it
 	// is sent with every scrape. A comma must be written %2C in SALLYPORT_TARGETS.
+	// "self" stands for the agent's own metrics.
 	URL string `yaml:"url"`
 	// Labels are the agent's claim, shown by the proxy's discovery.
 	Labels map[string]string `yaml:"labels"`
@@ -64,6 +65,9 @@ type Authorization struct {
 // fault joins all that is wrong with t but its path. It repeats no URL, where a
 // careless hand may have left a password.
 func (t *Target) fault() error {
+	if t.isSelf() {
+		return t.selfFault()
+	}
 	u, err := parseURL(t.URL)
 	faults := unjoin(prefixed("url: ", err))
 	faults = append(faults, unjoin(prefixed("labels: ", checkLabels(t.Labels)))...)
@@ -84,6 +88,16 @@ func (t *Target) fault() error {
 	}
 	if t.BasicAuth != nil && t.Authorization != nil {
 		faults = append(faults, errors.New("basic_auth and authorization exclude each other"))
+	}
+	return errors.Join(faults...)
+}
+
+// selfFault joins what is wrong with a target that is the agent itself: nothing has to
+// be asked for there, or may be.
+func (t *Target) selfFault() error {
+	faults := unjoin(prefixed("labels: ", checkLabels(t.Labels)))
+	if t.TLS != nil || t.BasicAuth != nil || t.Authorization != nil || len(t.Params) > 0 {
+		faults = append(faults, errors.New("url: self takes no params, tls, basic_auth or authorization"))
 	}
 	return errors.Join(faults...)
 }
@@ -132,7 +146,7 @@ func parseURL(raw string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("is neither http nor https")
+		return nil, errors.New("is neither http nor https, nor self")
 	case u.User != nil:
 		return nil, errors.New("holds a user name or a password: use basic_auth in the targets file")
 	case u.Opaque != "" || u.Hostname() == "":

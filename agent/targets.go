@@ -85,7 +85,7 @@ func (t Targets) withFileFaults(err error) error {
 // configuration.
 type TargetInfo struct {
 	Path string
-	// Origin is scheme://host:port of the URL, whose rest may hold a secret.
+	// Origin is scheme://host:port of the URL, whose rest may hold a secret; or self.
 	Origin string
 }
 

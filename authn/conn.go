@@ -16,6 +16,8 @@ type Conn struct {
 	source Source
 	// standing is nil until the handshake is over, and where it proved nobody.
 	standing atomic.Pointer[standing]
+	// shaking is nil but while a listener's handshake is under way.
+	shaking *shaking
 	// evicted: closed by the listener to make room.
 	evicted atomic.Bool
 }
@@ -26,6 +28,22 @@ type standing struct {
 	anchors *Anchors
 	// lapsed is why the peer is no longer good. That is final.
 	lapsed error
+}
+
+// Read reads from the peer.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.shaking != nil {
+		return c.shaking.read(c.Conn, p)
+	}
+	return c.Conn.Read(p)
+}
+
+// Write writes to the peer.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.shaking != nil {
+		return c.shaking.write(c.gatherer, p)
+	}
+	return c.gatherer.Write(p)
 }
 
 // Peer returns who was there when it was judged last. It is false until the
@@ -102,14 +120,11 @@ func underTLS(conn net.Conn) (*Conn, bool) {
 }
 
 // shake runs the server's side of a handshake on raw, with the material as it is
-// now, and ends at the deadline.
-func shake(raw *Conn, protocol string, auth ClientAuth, deadline time.Time) (*tls.Conn, error) {
+// now.
+func shake(raw *Conn, protocol string, auth ClientAuth) (*tls.Conn, error) {
 	material, err := raw.source.Material()
 	if err != nil {
 		return nil, fail(NoMaterial, err)
-	}
-	if err := raw.SetDeadline(deadline); err != nil {
-		return nil, err
 	}
 	var proved *Peer
 	cfg := serverConfig(material, protocol, auth, verifyClient(material, auth, &proved))

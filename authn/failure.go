@@ -49,7 +49,7 @@ const (
 	NoMaterial Reason = "no_material"
 	// Rejected: the peer refuses us.
 	Rejected Reason = "rejected"
-	// Overload: more handshakes under way than may be, and this was the oldest.
+	// Overload: more handshakes under way than may be, and this one waited for its peer.
 	Overload Reason = "overload"
 	// Timeout: no handshake in time.
 	Timeout Reason = "timeout"

@@ -113,6 +113,7 @@ func TestMetrics(t *testing.T) {
 			"sallyport_crl_next_update_timestamp_seconds tunnel " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
 			"sallyport_identity_source_up scrape " + at(0),
 			"sallyport_identity_source_up tunnel " + at(1),
+			"sallyport_identity_source_updated_timestamp_seconds tunnel " + source.Health().Updated.UTC().Format(time.RFC3339),
 		}
 		if got := gather(t, reg); !slices.Equal(got, want) {
 			t.Errorf("metrics\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -124,7 +125,7 @@ func TestMetrics(t *testing.T) {
 		if err := authn.NewMetrics(alone, source, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got := gather(t, alone); len(got) != 4 {
+		if got := gather(t, alone); len(got) != 5 {
 			t.Errorf("without a scrape side: %s", got)
 		}
 	})

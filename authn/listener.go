@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -12,14 +13,19 @@ import (
 type ListenConfig struct {
 	// Auth is ignored on the tunnel, where a client always needs a certificate.
 	Auth ClientAuth
-	// MaxHandshakes may be under way at once; the oldest is dropped for one more.
-	// 0 means 1024.
+	// MaxHandshakes may be under way at once; for one more, the one is dropped whose
+	// peer is silent for too long. 0 means 1024.
 	MaxHandshakes int
-	// HandshakeTimeout is from accept to the last message. 0 means 10 s.
+	// HandshakeTimeout is for how long a handshake may wait for its peer, all in all.
+	// 0 means 10 s.
 	HandshakeTimeout time.Duration
+	// Cores is how many handshakes may compute at once. 0 means GOMAXPROCS.
+	Cores int
 	// Failed hears of every handshake that failed, from many goroutines; ReasonOf
 	// gives the error a word. May be nil.
 	Failed func(remote net.Addr, err error)
+	// Succeeded hears of every other. May be nil.
+	Succeeded func()
 }
 
 const (
@@ -37,6 +43,7 @@ type Listener struct {
 
 	start   sync.Once
 	stop    sync.Once
+	turns   turns
 	done    chan struct{} // closed by Close
 	results chan accepted
 	running sync.WaitGroup
@@ -65,6 +72,9 @@ func ListenHTTPS(inner net.Listener, source Source, cfg ListenConfig) *Listener 
 }
 
 func newListener(inner net.Listener, source Source, protocol string, cfg ListenConfig) *Listener {
+	if cfg.Cores <= 0 {
+		cfg.Cores = runtime.GOMAXPROCS(0)
+	}
 	if cfg.MaxHandshakes <= 0 {
 		cfg.MaxHandshakes = defaultMaxHandshakes
 	}
@@ -73,7 +83,7 @@ func newListener(inner net.Listener, source Source, protocol string, cfg ListenC
 	}
 	return &Listener{
 		inner: inner, source: source, protocol: protocol, cfg: cfg,
-		done: make(chan struct{}), results: make(chan accepted), underway: list.New(),
+		turns: newTurns(cfg.Cores), done: make(chan struct{}), results: make(chan accepted), underway: list.New(),
 	}
 }
 
@@ -92,6 +102,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	})
 	select {
 	case result := <-l.results:
+		if result.err == nil && l.cfg.Succeeded != nil {
+			l.cfg.Succeeded()
+		}
 		return result.conn, result.err
 	case <-l.done:
 		return nil, net.ErrClosed
@@ -128,7 +141,10 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
-		l.admit(&Conn{gatherer: &gatherer{Conn: inner}, source: l.source}, time.Now())
+		conn := &Conn{gatherer: &gatherer{Conn: inner}, source: l.source}
+		for !l.admit(conn) {
+			l.pause()
+		}
 	}
 }
 
@@ -137,31 +153,65 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// admit starts a handshake, at the expense of the oldest when there are too many:
-// one that has been under way for long is the likeliest never to end.
-func (l *Listener) admit(conn *Conn, at time.Time) {
+// admit starts a handshake, at the expense of another when there are too many; false:
+// each of them is about to end, and one more has to wait, in the kernel's queue at the
+// latest. To drop those would be to begin them all again, over and over, when a fleet of
+// agents comes back.
+func (l *Listener) admit(conn *Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		_ = conn.Close()
-		return
+		return true
 	}
-	if l.underway.Len() >= l.cfg.MaxHandshakes {
-		oldest := l.underway.Remove(l.underway.Front()).(*Conn)
-		oldest.evicted.Store(true)
-		_ = oldest.Close()
+	if l.underway.Len() >= l.cfg.MaxHandshakes && !l.evictLocked() {
+		return false
 	}
+	conn.shaking = &shaking{turns: l.turns, left: l.cfg.HandshakeTimeout}
 	place := l.underway.PushBack(conn)
 	l.running.Add(1)
-	go l.shake(conn, place, at.Add(l.cfg.HandshakeTimeout))
+	go l.shake(conn, place)
+	return true
 }
 
-func (l *Listener) shake(conn *Conn, place *list.Element, deadline time.Time) {
+// evictLocked drops the handshake whose peer is the likeliest never to end it.
+func (l *Listener) evictLocked() bool {
+	now := time.Now()
+	var worst *list.Element
+	var most time.Duration
+	for e := l.underway.Front(); e != nil; e = e.Next() {
+		if overdue := e.Value.(*Conn).shaking.overdue(now); overdue > most {
+			worst, most = e, overdue
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	conn := l.underway.Remove(worst).(*Conn)
+	conn.evicted.Store(true)
+	_ = conn.Close()
+	return true
+}
+
+// pause waits a moment for a handshake to end.
+func (l *Listener) pause() {
+	moment := time.NewTimer(shakeMoment)
+	defer moment.Stop()
+	select {
+	case <-moment.C:
+	case <-l.done:
+	}
+}
+
+func (l *Listener) shake(conn *Conn, place *list.Element) {
 	defer l.running.Done()
-	secure, err := shake(conn, l.protocol, l.cfg.Auth, deadline)
+	conn.shaking.begin()
+	secure, err := shake(conn, l.protocol, l.cfg.Auth)
+	conn.shaking.end()
 	l.mu.Lock()
-	// Remove does nothing where admit has removed it.
+	// Remove does nothing where evictLocked has removed it.
 	l.underway.Remove(place)
+	conn.shaking = nil
 	l.mu.Unlock()
 	if err == nil && l.deliver(accepted{conn: secure}) {
 		return

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,6 +203,66 @@ func TestDeadlineEndsWithTheHandshake(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		t.Errorf("cut after the handshake's deadline: %v", err)
 	}
+}
+
+// More good clients than there is room for wait: none is dropped for another.
+func TestHerdIsLetIn(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	failed := newFailures()
+	listener := authn.ListenTunnel(listen(t), files(t, authn.Server, proxyLeaf(t, ca), ca), authn.ListenConfig{
+		MaxHandshakes: 2, Failed: failed.hear,
+	})
+	serve(t, listener)
+	client := stranger("h2", agentLeaf(t, ca).TLS())
+	var herd sync.WaitGroup
+	for range 40 {
+		herd.Go(func() {
+			if _, err := dial(listener.Addr(), client); err != nil {
+				t.Errorf("turned away: %v", err)
+			}
+		})
+	}
+	herd.Wait()
+	if len(failed) > 0 {
+		t.Errorf("dropped: %v", <-failed)
+	}
+}
+
+// A client that sends a byte now and then keeps nobody out.
+func TestTricklingHandshakeMakesRoom(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	failed := newFailures()
+	listener := authn.ListenTunnel(listen(t), files(t, authn.Server, proxyLeaf(t, ca), ca), authn.ListenConfig{
+		MaxHandshakes: 1, HandshakeTimeout: time.Hour, Failed: failed.hear,
+	})
+	serve(t, listener)
+	slow, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	trickle := time.NewTicker(20 * time.Millisecond)
+	defer trickle.Stop()
+	record := append([]byte{0x16, 3, 1, 0x40, 0}, make([]byte, 1<<14)...)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 0; ; i++ {
+			if _, err := slow.Write(record[i : i+1]); err != nil {
+				return
+			}
+			<-trickle.C
+		}
+	}()
+	if _, err := dial(listener.Addr(), stranger("h2", agentLeaf(t, ca).TLS())); err != nil {
+		t.Errorf("a good client finds no room: %v", err)
+	}
+	if got := failed.next(t); authn.ReasonOf(got) != authn.Overload {
+		t.Errorf("dropped for %v", got)
+	}
+	<-ended
 }
 
 func TestOldestHandshakeMakesRoom(t *testing.T) {

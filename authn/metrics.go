@@ -13,6 +13,7 @@ func NewMetrics(reg prometheus.Registerer, tunnel, scrape interface{ Health() He
 		expiry:    newDesc("certificate_expiry_timestamp_seconds", "When our own certificate expires."),
 		rotations: newDesc("certificate_rotations_total", "How often a newer certificate of ours took over."),
 		up:        newDesc("identity_source_up", "Whether our certificate's source is well: its files can be used, or the Workload API gives it."),
+		updated:   newDesc("identity_source_updated_timestamp_seconds", "When our certificate's source last gave something that can be used."),
 		crl:       newDesc("crl_next_update_timestamp_seconds", "When the first of the certificate revocation lists will be out of date."),
 		sides:     []side{{"tunnel", tunnel}},
 	}
@@ -28,8 +29,8 @@ func newDesc(name, help string) *prometheus.Desc {
 
 // collector asks at every scrape, so nothing has to be kept in step.
 type collector struct {
-	expiry, rotations, up, crl *prometheus.Desc
-	sides                      []side
+	expiry, rotations, up, updated, crl *prometheus.Desc
+	sides                               []side
 }
 
 type side struct {
@@ -42,6 +43,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.expiry
 	out <- c.rotations
 	out <- c.up
+	out <- c.updated
 	out <- c.crl
 }
 
@@ -55,7 +57,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		out <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, up, side.name)
 		out <- prometheus.MustNewConstMetric(c.rotations, prometheus.CounterValue, float64(health.Rotations), side.name)
-		for desc, at := range map[*prometheus.Desc]time.Time{c.expiry: health.NotAfter, c.crl: health.CRLNextUpdate} {
+		for desc, at := range map[*prometheus.Desc]time.Time{c.expiry: health.NotAfter, c.updated: health.Updated, c.crl: health.CRLNextUpdate} {
 			if !at.IsZero() {
 				out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(at.Unix()), side.name)
 			}

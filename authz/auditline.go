@@ -111,7 +111,7 @@ func faultWord(err error) string {
 		return ""
 	case errors.Is(err, ErrUndefined):
 		return "undefined"
-	case errors.Is(err, errLate):
+	case errors.Is(err, ErrLate):
 		return "timeout"
 	case errors.Is(err, errPanic):
 		return "panic"

@@ -13,8 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// errLate is the fault of an evaluation that was cut short.
-var errLate = errors.New("no answer within the time limit")
+// ErrLate is the fault of an evaluation that was cut short.
+var ErrLate = errors.New("no answer within the time limit")
 
 // errPanic is the fault of an evaluation that panicked.
 var errPanic = errors.New("panic")
@@ -159,7 +159,7 @@ func (q *question) ask(ctx context.Context, asked asked, timeout time.Duration) 
 	values, err := q.eval(ctx, asked, cancel)
 	switch {
 	case topdown.IsCancel(err):
-		return answer{}, fmt.Errorf("evaluating: %w of %s", errLate, timeout)
+		return answer{}, fmt.Errorf("evaluating: %w of %s", ErrLate, timeout)
 	case err != nil:
 		return answer{}, fmt.Errorf("evaluating: %w", err)
 	}

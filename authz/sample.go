@@ -19,7 +19,7 @@ const sampleTries = 3
 func (p *Policy) trySamples(ctx context.Context) error {
 	for _, s := range samples() {
 		_, err := p.answer(ctx, s.action, asked{input: s.input})
-		for try := 1; try < sampleTries && errors.Is(err, errLate); try++ {
+		for try := 1; try < sampleTries && errors.Is(err, ErrLate); try++ {
 			_, err = p.answer(ctx, s.action, asked{input: s.input})
 		}
 		if err != nil && !errors.Is(err, ErrUndefined) {

@@ -109,7 +109,7 @@ func (l *listing) mayScrape(route found) bool {
 		Now:   time.Now(),
 	}
 	decision := l.policy.Scrape(context.WithoutCancel(l.ctx), input)
-	l.metrics.decided("discovery", decision)
+	l.metrics.decided(discoveryAction, decision)
 	if faulty(decision) {
 		if l.faults++; l.fault == nil {
 			l.fault, l.faultAt = decision.Fault, route.route.path

@@ -31,11 +31,9 @@ func (m *metrics) discovering() {
 	m.discoveries = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_proxy_discoveries_total", Help: "Requests of scrapers for their targets, by how they ended.",
 	}, []string{"outcome"})
-	m.discovery = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "sallyport_proxy_discovery_duration_seconds",
-		Help:    "How long it took to decide and send a list of targets, or to refuse it.",
-		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
-	})
+	m.discovery = prometheus.NewHistogram(histogram("sallyport_proxy_discovery_duration_seconds",
+		"How long it took to decide and send a list of targets, or to refuse it.",
+		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30))
 	for _, info := range DiscoveryOutcomes() {
 		m.discoveries.WithLabelValues(string(info.Outcome))
 	}

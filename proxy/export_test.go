@@ -19,7 +19,7 @@ import (
 // over the network, and says how it ended and whether the lane may be used again.
 func Answer(w http.ResponseWriter, limit int64, replies []*tunnelv1.LaneReply) (outcome Outcome, reusable bool, err error) {
 	p := &Proxy{cfg: Config{MaxResponse: limit}, log: slog.New(slog.DiscardHandler)}
-	p.metrics = &metrics{bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "bytes"})}
+	p.metrics = &metrics{scraping: scraping{bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "bytes"})}}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	e := exchange{scrapes: scrapes{p}, w: w, ctx: ctx, hangUp: cancel, deadline: time.Now().Add(time.Minute), maxBody: limit, lane: newLane(&script{ctx: ctx, replies: replies})}

@@ -24,6 +24,7 @@ type flight struct {
 	remoteIP string
 	request  request
 	grant    *grant // whose lane carries it; nil while it waits for one
+	span     *span  // nil: it is not traced; for its own goroutine only
 }
 
 // flights are the scrapes in flight: so that a stop can wait for them, a change
@@ -66,6 +67,13 @@ func (f *flights) decide(fl *flight, scraper authn.Identity, remoteIP string, q 
 	return limit <= 0 || f.byScraper[scraper] <= limit
 }
 
+// trace notes the span of the scrape.
+func (f *flights) trace(fl *flight, s *span) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl.span = s
+}
+
 // carry notes whose lane carries the scrape.
 func (f *flights) carry(fl *flight, g *grant) {
 	f.mu.Lock()
@@ -86,6 +94,13 @@ func (f *flights) leave(fl *flight) {
 	if f.closing && len(f.all) == 0 {
 		close(f.none)
 	}
+}
+
+// count is how many scrapes are in flight.
+func (f *flights) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.all)
 }
 
 // everyOne is every scrape in flight. Only ctx, cancel and token may be used.

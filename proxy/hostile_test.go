@@ -26,6 +26,7 @@ import (
 type rawAgent struct {
 	t       *testing.T
 	ctx     context.Context
+	conn    *grpc.ClientConn
 	client  tunnelv1.TunnelClient
 	control grpc.BidiStreamingClient[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
 }
@@ -44,7 +45,7 @@ func newRawAgentWith(t *testing.T, w *testenv.World, leaf *pki.Leaf) *rawAgent {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(func() { cancel(); conn.Close() })
-	a := &rawAgent{t: t, ctx: ctx, client: tunnelv1.NewTunnelClient(conn)}
+	a := &rawAgent{t: t, ctx: ctx, conn: conn, client: tunnelv1.NewTunnelClient(conn)}
 	a.control = a.openControl()
 	return a
 }
@@ -216,6 +217,7 @@ func TestMalformedRoutes(t *testing.T) {
 		routeOffer("/x?y"), routeOffer("/%41"), routeOffer("/" + strings.Repeat("a", 600)),
 		labelled("__address__", "evil:1"), labelled("job", "x"), labelled("instance", "x"), labelled("a-b", "x"), labelled("a", strings.Repeat("v", 8<<10)), many,
 		{Path: "/x"}, {Path: "/x", Target: &tunnelv1.Target{Scheme: "file", Host: "etc", Port: 1}},
+		{Path: "/x", Target: &tunnelv1.Target{Scheme: "self", Host: "localhost", Port: 80}},
 	}
 	for i, answer := range a.offer(offers...) {
 		if answer.GetCode() != tunnelv1.RouteAnswer_INVALID || len(answer.GetReasons()) == 0 {

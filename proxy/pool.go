@@ -54,6 +54,25 @@ func (p *pool) add(l *lane) bool {
 	return true
 }
 
+// take lends a lane that is idle, nil if there is none.
+func (p *pool) take() *lane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.takeLocked()
+}
+
+func (p *pool) takeLocked() *lane {
+	n := len(p.idle)
+	if n == 0 || p.retired {
+		return nil
+	}
+	l := p.idle[n-1]
+	p.idle[n-1] = nil
+	p.idle = p.idle[:n-1]
+	p.lent[l] = struct{}{}
+	return l
+}
+
 // borrow lends a lane, waiting for one until ctx ends.
 func (p *pool) borrow(ctx context.Context) (*lane, error) {
 	p.mu.Lock()
@@ -61,11 +80,7 @@ func (p *pool) borrow(ctx context.Context) (*lane, error) {
 		p.mu.Unlock()
 		return nil, errPoolRetired
 	}
-	if n := len(p.idle); n > 0 {
-		l := p.idle[n-1]
-		p.idle[n-1] = nil
-		p.idle = p.idle[:n-1]
-		p.lent[l] = struct{}{}
+	if l := p.takeLocked(); l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -193,6 +208,23 @@ func (p *pool) size() (idle, lent int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.idle), len(p.lent)
+}
+
+// laneUse is how much lanes are used.
+type laneUse struct {
+	idle, lent int
+	waiting    int // scrapes that wait for one
+	wanted     int // lanes that the agent was asked to hold open
+}
+
+func (u laneUse) plus(other laneUse) laneUse {
+	return laneUse{u.idle + other.idle, u.lent + other.lent, u.waiting + other.waiting, u.wanted + other.wanted}
+}
+
+func (p *pool) use() laneUse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return laneUse{idle: len(p.idle), lent: len(p.lent), waiting: p.waiting.Len(), wanted: p.wanted}
 }
 
 // retire lends no lane any more: waiters are turned away, idle lanes closed, and

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -41,7 +43,7 @@ type Tokens interface {
 }
 
 // Parts are what a proxy is made of besides its configuration. All are needed but
-// Tokens.
+// Tokens and Tracer.
 type Parts struct {
 	Policy Policy
 	Audit  Recorder
@@ -58,6 +60,8 @@ type Parts struct {
 	Metrics prometheus.Registerer
 	// Software is this release, for display to agents.
 	Software string
+	// Tracer makes a span of each scrape that it samples; nil: nothing is traced.
+	Tracer trace.Tracer
 }
 
 // Proxy admits sessions, owns routes and serves scrapes.
@@ -82,6 +86,7 @@ type Proxy struct {
 	flights  *flights
 	settled  *settled
 	metrics  *metrics
+	tracer   trace.Tracer // nil: off
 
 	discovery *discovery
 }
@@ -92,7 +97,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software,
+		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software, tracer: parts.Tracer,
 		cores: runtime.GOMAXPROCS(0), trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
@@ -103,8 +108,9 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
-		return nil, fmt.Errorf("registering metrics: %w", err)
+		return nil, err
 	}
+	p.policy = p.metrics.timed(parts.Policy)
 	return p, nil
 }
 
@@ -115,7 +121,9 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
-	agents := newTunnelServer(&tunnel{Proxy: p})
+	agents := newTunnelServer(&tunnel{Proxy: p, desk: newDesk(p.cores)})
+	health := newTunnelHealth(context.WithoutCancel(ctx), p.sessions)
+	grpc_health_v1.RegisterHealthServer(agents, health)
 	scrapers := p.newScrapeServer()
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -153,7 +161,9 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 	})
 	group.Go(func() error {
 		<-running.Done()
+		health.drain()
 		p.drain(context.WithoutCancel(ctx), scrapers)
+		health.part()
 		// Agents hang up when they have read their goodbye, or are cut off.
 		agents.GracefulStop()
 		return nil
@@ -209,13 +219,4 @@ func (p *Proxy) drain(ctx context.Context, scrapers *http.Server) {
 	if err := scrapers.Shutdown(patience); err != nil {
 		_ = scrapers.Close()
 	}
-}
-
-// lanes counts the lanes of all sessions.
-func (p *Proxy) lanes() (idle, lent int) {
-	for _, s := range p.sessions.all() {
-		i, l := s.lanes.size()
-		idle, lent = idle+i, lent+l
-	}
-	return idle, lent
 }

@@ -19,7 +19,7 @@ const maxTarget = 2048
 // register answers an agent's offer, each route on its own.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
 	answers := make([]*tunnelv1.RouteAnswer, len(routes))
-	subject := t.subject(s)
+	subject, accepted := t.subject(s), 0
 	for i, r := range routes {
 		answers[i] = t.registerOne(ctx, s, subject, r)
 		// An offer replaces the claims of a route that the session holds: with
@@ -28,7 +28,11 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
+		if answers[i].GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+			accepted++
+		}
 	}
+	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(routes)-accepted)
 	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
 	}}
@@ -91,7 +95,7 @@ func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.Rout
 		t.logDenied("registration", s, path, d)
 	case err == nil:
 		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
-		t.log.Info("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
+		t.log.Debug("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
 	default:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
 		effect = authz.Refused
@@ -160,7 +164,7 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.S
 	}
 	input := subject.Register(route, p.routes.state(claim.GetPath(), s.identity), event.Time)
 	event.Route, event.Digest = claim.GetPath(), input.Digest
-	event.Decision = p.policy.Register(context.WithoutCancel(ctx), input)
+	event.Decision = inTime(func() authz.Decision { return p.policy.Register(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("register", event.Decision)
 	return event
 }
@@ -170,7 +174,7 @@ func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Su
 	event := s.event("session", time.Now())
 	input := subject.Session(event.Time)
 	event.Digest = input.Digest
-	event.Decision = p.policy.Session(context.WithoutCancel(ctx), input)
+	event.Decision = inTime(func() authz.Decision { return p.policy.Session(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("session", event.Decision)
 	return event
 }
@@ -193,8 +197,13 @@ func checkRoute(r *tunnelv1.Route) error {
 	}
 	target := r.GetTarget()
 	switch scheme := target.GetScheme(); {
+	case scheme == "self": // the agent's own metrics, which are nowhere else
+		if target.GetHost() != "" || target.GetPort() != 0 || target.GetPath() != "" {
+			return errors.New("the target is the agent itself, and has a host, a port or a path")
+		}
+		return nil
 	case scheme != "http" && scheme != "https":
-		return errors.New("the target's scheme is neither http nor https")
+		return errors.New("the target's scheme is neither http, https nor self")
 	case target.GetHost() == "" || target.GetPort() == 0 || target.GetPort() > 65535:
 		return errors.New("the target has no host or no port")
 	case len(target.GetHost()) > 255 || len(target.GetPath()) > maxTarget:

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,6 +37,8 @@ type route struct {
 	goneSince time.Time
 	// lost is what there was of the last grant; it says nothing while there is one.
 	lost *lost
+	// place is its one among the gone; nil while there is a grant.
+	place *list.Element
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
 	// last is how the last scrape ended, so that a change is logged once.
@@ -54,10 +57,22 @@ type grant struct {
 }
 
 func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
-	labels := make(map[string]string, len(claim.GetLabels())+len(d.Labels))
-	maps.Copy(labels, claim.GetLabels())
-	maps.Copy(labels, d.Labels)
-	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID}
+	return &grant{session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID}
+}
+
+// merged is both in one map that nobody changes: most routes have no labels, and no
+// map then, or those of one side.
+func merged(claimed, decided map[string]string) map[string]string {
+	switch {
+	case len(decided) == 0:
+		return claimed
+	case len(claimed) == 0:
+		return decided
+	}
+	labels := make(map[string]string, len(claimed)+len(decided))
+	maps.Copy(labels, claimed)
+	maps.Copy(labels, decided)
+	return labels
 }
 
 // lost is what stays of a route whose agent is gone: it is judged and listed as
@@ -78,6 +93,8 @@ type table struct {
 	mu     sync.RWMutex
 	routes map[string]*route
 	owners map[authn.Identity]*tally
+	all    tally     // of all owners
+	gone   list.List // of *route, the longest gone first
 }
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
@@ -234,6 +251,8 @@ func (t *table) claimLocked(path string, owner authn.Identity) (*route, error) {
 		t.countLocked(owner, +1, 0)
 	case !r.goneSince.IsZero():
 		r.goneSince, r.lost = time.Time{}, nil
+		t.gone.Remove(r.place)
+		r.place = nil
 		t.countLocked(owner, +1, -1)
 	}
 	return r, nil
@@ -323,6 +342,7 @@ func (t *table) lose(s *session, now time.Time) {
 		}
 		r.goneSince = now
 		r.lost = &lost{since: now, labels: g.labels, agent: g.session.agent}
+		r.place = t.gone.PushBack(r)
 		t.countLocked(r.owner, -1, +1)
 	}
 }
@@ -331,10 +351,12 @@ func (t *table) lose(s *session, now time.Time) {
 func (t *table) prune(then time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, r := range t.routes {
-		if !r.goneSince.IsZero() && r.goneSince.Before(then) {
-			t.forgetLocked(r)
+	for first := t.gone.Front(); first != nil; first = t.gone.Front() {
+		r := first.Value.(*route)
+		if !r.goneSince.Before(then) {
+			return
 		}
+		t.forgetLocked(r)
 	}
 }
 
@@ -342,10 +364,7 @@ func (t *table) prune(then time.Time) {
 func (t *table) count() (served, gone int) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, n := range t.owners {
-		served, gone = served+n.served, gone+n.gone
-	}
-	return served, gone
+	return t.all.served, t.all.gone
 }
 
 func (t *table) detachLocked(g *grant) {
@@ -356,6 +375,7 @@ func (t *table) detachLocked(g *grant) {
 // forgetLocked removes a gone route.
 func (t *table) forgetLocked(r *route) {
 	delete(t.routes, r.path)
+	t.gone.Remove(r.place)
 	t.countLocked(r.owner, 0, -1)
 }
 
@@ -366,6 +386,7 @@ func (t *table) countLocked(owner authn.Identity, served, gone int) {
 		t.owners[owner] = n
 	}
 	n.served, n.gone = n.served+served, n.gone+gone
+	t.all.served, t.all.gone = t.all.served+served, t.all.gone+gone
 	if *n == (tally{}) {
 		delete(t.owners, owner)
 	}

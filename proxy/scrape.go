@@ -22,32 +22,33 @@ func (s scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout))
 		w.Header().Set("Connection", "close")
 	}
-	outcome := s.serve(w, r)
+	outcome, span := s.serve(w, r)
 	if isDiscovery(r) {
 		s.metrics.discovered(outcome, time.Since(start))
 	} else {
-		s.metrics.scraped(outcome, time.Since(start))
+		s.metrics.scraped(outcome, time.Since(start), span.traceID())
 	}
+	span.ended(outcome)
 	if outcome == Truncated || outcome == Cancelled {
 		// The one way to end a response so that no client takes it for whole.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
+func (s scrapes) serve(w http.ResponseWriter, r *http.Request) (Outcome, *span) {
 	// A scrape is in flight before its scraper is identified and before it is
 	// decided: a change of the trust or the policy finds either the flight or, in
 	// the end of allowed, the change.
 	fl := s.flights.enter(r.Context(), s.tokenOf(r))
 	if fl == nil {
 		w.Header().Set("Connection", "close")
-		return s.fail(w, r, &failure{outcome: Draining, text: "the proxy is stopping"})
+		return s.fail(w, r, &failure{outcome: Draining, text: "the proxy is stopping"}), nil
 	}
 	defer s.flights.leave(fl)
 
 	scraper, err := s.identify(fl.ctx, fl.token)
 	if err != nil {
-		return s.turnAway(w, r, err)
+		return s.turnAway(w, r, err), nil
 	}
 	if scraper.fading {
 		// No later scrape is on this connection when its certificate ends: the next
@@ -55,17 +56,26 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 		w.Header().Set("Connection", "close")
 	}
 	if isDiscovery(r) {
-		return s.discover(fl, w, r, scraper)
+		return s.discover(fl, w, r, scraper), nil
 	}
 	q, failed := parseRequest(r, s.cfg.MaxScrapeTimeout)
 	if failed != nil {
-		return s.fail(w, r, failed)
+		return s.fail(w, r, failed), nil
 	}
+	if s.tracer != nil {
+		s.flights.trace(fl, s.trace(fl.ctx, r, q, scraper.identity))
+	}
+	return s.scrape(fl, w, r, q, scraper), fl.span
+}
+
+// scrape answers a scraper that is known.
+func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q request, scraper credential) Outcome {
 	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
 		return s.fail(w, r, failed)
 	}
 	permit.notAfter = scraper.notAfter
+	fl.span.found(permit.found)
 	route := permit.found.route
 	permit.place = route.flying.Add(1)
 	defer route.flying.Add(-1)
@@ -101,7 +111,9 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		}
 		route, ok := s.routes.lookup(q.path)
 		labels := route.labels()
+		deciding := fl.span.child("decision")
 		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels, authz.Denied)
+		deciding.decided(decision)
 		if !decision.Allow || !ok {
 			return permit{}, errNotFound()
 		}
@@ -206,23 +218,40 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	timer := time.AfterFunc(time.Until(end), func() { fl.cancel(why) })
 	defer timer.Stop()
 	lanes := g.session.lanes
-	l, err := lanes.borrow(fl.ctx)
-	if err != nil {
-		if errors.Is(err, errPoolRetired) {
+	l := lanes.take()
+	if l == nil {
+		var err error
+		if l, err = s.awaitLane(fl, lanes); errors.Is(err, errPoolRetired) {
 			return "", err
+		} else if err != nil {
+			f := waitFailure(err)
+			return s.fail(w, r, f), f
 		}
-		f := waitFailure(err)
-		return s.fail(w, r, f), f
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
 	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
-	err = e.run(q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body))
+	request := q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body)
+	request.Traceparent = fl.span.traceparent()
+	err := e.run(request)
 	if e.reusable {
 		lanes.giveBack(l)
 	} else {
 		lanes.drop(l)
 	}
+	fl.span.answered(e.status, e.body)
+	if e.outcome == OK {
+		s.metrics.size.Observe(float64(e.body))
+	}
 	return e.outcome, err
+}
+
+// awaitLane waits for a lane where none is idle.
+func (s scrapes) awaitLane(fl *flight, lanes *pool) (*lane, error) {
+	began, waiting := time.Now(), fl.span.child("lane wait")
+	l, err := lanes.borrow(fl.ctx)
+	s.metrics.laneWait.Observe(time.Since(began).Seconds())
+	waiting.waited(err)
+	return l, err
 }
 
 // maxAttempts is how many lanes one scrape tries.

@@ -165,6 +165,10 @@ func TestAgentTimeout(t *testing.T) {
 	t.Parallel()
 	w := testenv.Start(t, testenv.Config{})
 	a := w.Agent("team-a/node", testenv.Route(path, testenv.Metrics(t).URL))
+	// Its lane may come a moment after its routes.
+	if answer := w.Scraper("prometheus").Get(path); answer.Status != 200 {
+		t.Errorf("got %d %s", answer.Status, answer.Body)
+	}
 	a.Link.Freeze()
 	answer := w.Scraper("prometheus").Get(path, timeout, "1")
 	if answer.Status != 504 || answer.Outcome != "agent_timeout" {

@@ -66,7 +66,7 @@ func (t *turns) Scrape(_ context.Context, in authz.ScrapeInput) authz.Decision {
 }
 
 // newStaged is a proxy without a network, that has one session.
-func newStaged(t *testing.T) (*tunnel, *turns, *session) {
+func newStaged(t testing.TB) (*tunnel, *turns, *session) {
 	t.Helper()
 	policy := &turns{
 		replaced: make(chan struct{}),
@@ -179,6 +179,26 @@ func TestRegistrationDecidedByAnOldPolicy(t *testing.T) {
 	}
 	if allowed > 0 && fl.ctx.Err() == nil {
 		t.Error("a scrape runs on a route that the policy in force denies")
+	}
+}
+
+// A policy that is late has not said no; one that always is has to.
+func TestRegistrationDecidedTooLate(t *testing.T) {
+	p, policy, s := newStaged(t)
+	late := authz.Decision{Fault: fmt.Errorf("deciding: %w", authz.ErrLate)}
+	for _, test := range []struct {
+		late int
+		want tunnelv1.RouteAnswer_Code
+	}{{2, tunnelv1.RouteAnswer_ACCEPTED}, {1000, tunnelv1.RouteAnswer_DENIED}} {
+		policy.register = func(authz.RegisterInput) authz.Decision {
+			if test.late--; test.late >= 0 {
+				return late
+			}
+			return authz.Decision{Allow: true}
+		}
+		if code := p.registerOne(t.Context(), s, p.subject(s), claimOf("/a")).GetCode(); code != test.want {
+			t.Errorf("the answer is %v, want %v", code, test.want)
+		}
 	}
 }
 

@@ -24,9 +24,6 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(authn.TunnelServerCredentials()),
 		grpc.ForceServerCodecV2(tunnelv1.Codec()),
-		// TLS has read a whole record already: another 32 KiB of buffer for each
-		// connection would only be one more copy.
-		grpc.ReadBufferSize(0),
 		grpc.ConnectionTimeout(10*time.Second),
 		// The default is 2^32-1, which disarms the rapid-reset protection.
 		grpc.MaxConcurrentStreams(maxLanes+2),
@@ -36,6 +33,11 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 		// A lane buffers this much for a scraper that reads slowly.
 		grpc.StaticStreamWindowSize(256<<10),
 		grpc.StaticConnWindowSize(4<<20),
+		// TLS has read a whole record by then: a buffer between it and the frames
+		// would be 32 KiB that each session holds, and one more copy.
+		grpc.ReadBufferSize(0),
+		// The headers of a few streams that live long are not worth a table.
+		grpc.HeaderTableSize(0),
 		grpc.WaitForHandlers(true),
 		grpc.UnknownServiceHandler(tunnel.unknown),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -57,6 +59,7 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 type tunnel struct {
 	tunnelv1.UnimplementedTunnelServer
 	*Proxy
+	desk *desk
 }
 
 type controlStream = grpc.BidiStreamingServer[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
@@ -79,7 +82,7 @@ func (t *tunnel) Control(stream controlStream) error {
 	s.agent = hello.GetAgentName()
 	s.input = provedInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
-	if err := t.admit(stream.Context(), s); err != nil {
+	if err := t.desk.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
 		return t.turnAway(stream, s, err)
 	}
 	defer t.end(s, nil)
@@ -222,7 +225,11 @@ func (t *tunnel) listen(stream controlStream, s *session) error {
 		}
 		switch kind := message.GetKind().(type) {
 		case *tunnelv1.AgentMessage_Register:
-			t.register(stream.Context(), s, kind.Register.GetRoutes())
+			// It fails with the stream, as Recv will.
+			_ = t.desk.at(stream.Context(), func() error {
+				t.register(stream.Context(), s, kind.Register.GetRoutes())
+				return nil
+			})
 		case *tunnelv1.AgentMessage_Withdraw:
 			t.withdraw(s, kind.Withdraw.GetPaths())
 		case *tunnelv1.AgentMessage_Drain:

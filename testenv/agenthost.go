@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
@@ -29,6 +30,8 @@ type AgentConfig struct {
 	Source authn.Keeper
 	// ProxyID is whom it expects; empty: the world's proxy.
 	ProxyID string
+	// Tracer makes spans of the agent's scrapes; nil: there are none.
+	Tracer trace.Tracer
 	// Change may change the configuration.
 	Change func(*agent.Config)
 }
@@ -65,7 +68,7 @@ func (w *World) StartAgent(path string, cfg AgentConfig, targets ...agent.Target
 	var err error
 	a.agent, err = agent.New(config, agent.Parts{
 		Identity: cfg.Source, ProxyID: spiffeid.RequireFromString(cfg.ProxyID),
-		Log: w.log.With("daemon", path), Metrics: a.Registry,
+		Log: w.log.With("daemon", path), Metrics: a.Registry, Self: a.Registry, Tracer: cfg.Tracer,
 	})
 	if err != nil {
 		w.TB.Fatal(err)

@@ -29,7 +29,7 @@ func BenchmarkDiscovery(b *testing.B) {
 }
 
 func benchmarkDiscovery(b *testing.B, policy fs.FS, routes int) {
-	w := fleet(b, policy, func(c *proxy.Config) { c.MaxRoutesPerSession = routes })
+	w := listed(b, policy, func(c *proxy.Config) { c.MaxRoutesPerSession = routes })
 	target := testenv.Metrics(b).URL
 	var targets []agent.Target
 	for i := range routes {

@@ -36,8 +36,8 @@ type group struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-// fleet is a world whose proxy lists at once, under a policy; nil: builtin:default.
-func fleet(tb testing.TB, policy fs.FS, change func(*proxy.Config)) *testenv.World {
+// listed is a world whose proxy lists at once, under a policy; nil: builtin:default.
+func listed(tb testing.TB, policy fs.FS, change func(*proxy.Config)) *testenv.World {
 	tb.Helper()
 	return testenv.Start(tb, testenv.Config{Policy: policy, Proxy: func(c *proxy.Config) {
 		c.Warmup, c.ScrapeURL = 0, "https://proxy.example.org"
@@ -94,7 +94,7 @@ func mustList(tb testing.TB, scraper *testenv.Scraper) map[string]group {
 // anything else; nor is what it is not shown an event.
 func TestDiscoveryIsFiltered(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, builtin(t, "staging"), nil)
+	w := listed(t, builtin(t, "staging"), nil)
 	target := testenv.Metrics(t).URL
 	w.Agent("team-a/node", agent.Target{Path: "/team-a/b", URL: target, Labels: map[string]string{"zone": "eu-1", "team": "team-b"}},
 		testenv.Route("/team-a/a", target))
@@ -131,7 +131,7 @@ func TestDiscoveryUnderBuiltinPolicies(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]int{"default": 1, "dev": 1, "staging": 1, "prod": 0} {
 		policy := builtin(t, name)
-		w := fleet(t, policy, nil)
+		w := listed(t, policy, nil)
 		agent := w.StartAgent("team-a", testenv.AgentConfig{}, testenv.Route("/team-a/node", testenv.Metrics(t).URL))
 		if want > 0 {
 			agent.WaitReady()
@@ -154,7 +154,7 @@ func TestDiscoveryUnderBuiltinPolicies(t *testing.T) {
 // that are on their way.
 func TestDiscoveryWarmsUp(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, func(c *proxy.Config) { c.Warmup = time.Hour })
+	w := listed(t, nil, func(c *proxy.Config) { c.Warmup = time.Hour })
 	scraper := w.Scraper("prometheus")
 	answer := scraper.Get(discovery)
 	after, err := strconv.Atoi(answer.Header.Get("Retry-After"))
@@ -165,7 +165,7 @@ func TestDiscoveryWarmsUp(t *testing.T) {
 
 	const warmup = 300 * time.Millisecond
 	began := time.Now()
-	w = fleet(t, nil, func(c *proxy.Config) { c.Warmup = warmup })
+	w = listed(t, nil, func(c *proxy.Config) { c.Warmup = warmup })
 	scraper = w.Scraper("prometheus")
 	testenv.Eventually(t, func() error { _, err := list(scraper); return err })
 	if took := time.Since(began); took < warmup {
@@ -185,7 +185,7 @@ func onlyLabelled(zone string) fstest.MapFS {
 // as it was: a policy may go by labels. Then it is forgotten.
 func TestDiscoveryKeepsRoutesOfLostAgents(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, onlyLabelled("eu"), nil)
+	w := listed(t, onlyLabelled("eu"), nil)
 	target := agent.Target{Path: "/x/app", URL: testenv.Metrics(t).URL, Labels: map[string]string{"zone": "eu"}}
 	a := w.StartAgent("x", testenv.AgentConfig{}, target, testenv.Route("/x/hidden", target.URL))
 	a.WaitReady()
@@ -222,7 +222,7 @@ func TestDiscoveryKeepsRoutesOfLostAgents(t *testing.T) {
 
 func TestDiscoveryForgets(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, func(c *proxy.Config) { c.Retention = 300 * time.Millisecond })
+	w := listed(t, nil, func(c *proxy.Config) { c.Retention = 300 * time.Millisecond })
 	a := w.Agent("x", testenv.Route("/x/app", testenv.Metrics(t).URL))
 	scraper := w.Scraper("prometheus")
 	testenv.Eventually(t, func() error {
@@ -247,7 +247,7 @@ func TestDiscoveryForgets(t *testing.T) {
 // the labels by which a scrape of it is judged.
 func TestDiscoveryListsSharedRouteOnce(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, onlyLabelled("eu"), nil)
+	w := listed(t, onlyLabelled("eu"), nil)
 	target := agent.Target{Path: "/x/app", URL: testenv.Metrics(t).URL, Labels: map[string]string{"zone": "eu", "replica": "1"}}
 	w.Agent("x", target)
 	target.Labels = map[string]string{"zone": "eu", "replica": "2"}
@@ -266,7 +266,7 @@ func TestDiscoveryListsSharedRouteOnce(t *testing.T) {
 // Whatever an agent says of its targets is the value of a label, and no more.
 func TestDiscoveryQuotesWhatAgentsSay(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, nil)
+	w := listed(t, nil, nil)
 	const hostile = "\"}},{\"targets\":[\"evil:1\"],\"labels\":{\"__address__\":\"evil:2\"}}]\n\\</script>\u2028\x00\u202e${__meta}"
 	target := agent.Target{Path: "/x/app", URL: testenv.Metrics(t).URL, Labels: map[string]string{"zone": hostile, "targets": "x", "_": ""}}
 	w.Agent("x", target)
@@ -284,7 +284,7 @@ func TestDiscoveryQuotesWhatAgentsSay(t *testing.T) {
 // What is no request for targets is refused, or is none of discovery's business.
 func TestDiscoveryRefuses(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, func(c *proxy.Config) { c.ClientAuth = proxy.ClientAuthNone })
+	w := listed(t, nil, func(c *proxy.Config) { c.ClientAuth = proxy.ClientAuthNone })
 	config := &tls.Config{RootCAs: w.CA.Pool(), ServerName: "localhost"}
 	for request, want := range map[string]string{
 		"GET /-/discovery HTTP/1.1\r\nHost: x\r\n\r\n":                          "200 ",
@@ -325,7 +325,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 
 func TestDiscoveryNeedsCredential(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, func(c *proxy.Config) { c.ClientAuth = proxy.ClientAuthOptional })
+	w := listed(t, nil, func(c *proxy.Config) { c.ClientAuth = proxy.ClientAuthOptional })
 	answer := w.ScraperWith(nil).Get(discovery)
 	if answer.Status != 401 || answer.Outcome != "unauthenticated" {
 		t.Errorf("got %d %s %q", answer.Status, answer.Outcome, answer.Body)
@@ -336,7 +336,7 @@ func TestDiscoveryNeedsCredential(t *testing.T) {
 
 func TestDiscoveryDrains(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, nil)
+	w := listed(t, nil, nil)
 	gate := testenv.NewGate(t, false)
 	w.Agent("x", testenv.Route("/x/app", gate.URL))
 	scraper, done := w.Scraper("prometheus"), make(chan testenv.Answer, 1)
@@ -362,7 +362,7 @@ func TestDiscoveryDrains(t *testing.T) {
 // crowd is a fleet whose list fits into no buffer of the network's.
 func crowd(tb testing.TB, policy fs.FS, routes int) *testenv.World {
 	tb.Helper()
-	w := fleet(tb, policy, nil)
+	w := listed(tb, policy, nil)
 	target, zone := testenv.Metrics(tb).URL, strings.Repeat("z", 8000)
 	var targets []agent.Target
 	for i := range routes {
@@ -439,7 +439,7 @@ func TestDiscoveryLeavesOutFaults(t *testing.T) {
 	t.Parallel()
 	policy := onlyLabelled("eu")
 	policy["scrape.rego"] = &fstest.MapFile{Data: []byte("package sallyport.scrape\n\nallow if to_number(input.route.labels.zone) > 0\n")}
-	w := fleet(t, policy, nil)
+	w := listed(t, policy, nil)
 	target := testenv.Metrics(t).URL
 	w.Agent("x", agent.Target{Path: "/x/good", URL: target, Labels: map[string]string{"zone": "1"}},
 		agent.Target{Path: "/x/odd", URL: target, Labels: map[string]string{"zone": "one"}})
@@ -454,7 +454,7 @@ func TestDiscoveryLeavesOutFaults(t *testing.T) {
 
 func TestDiscoveryOfDNSScraper(t *testing.T) {
 	t.Parallel()
-	w := fleet(t, nil, nil)
+	w := listed(t, nil, nil)
 	w.Agent("x", testenv.Route("/x/app", testenv.Metrics(t).URL))
 	for name, want := range map[string]int{"prometheus.example.org": 1, "grafana.example.org": 0} {
 		scraper := w.ScraperWith(w.Leaf(pki.Request{Role: pki.Scraper, DNSNames: []string{name}}))

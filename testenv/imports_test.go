@@ -29,6 +29,8 @@ var mustNotLink = map[string][]string{
 	"cmd/sallyport-agent": {
 		module + "/authz", module + "/policies", module + "/pki", module + "/proxy",
 		"github.com/open-policy-agent/opa/", "net/http/pprof", "testing",
+		// An agent at rest is to be small: see BUILD in the Makefile.
+		"html/template", "text/template",
 	},
 	"cmd/sallyport-proxy": {module + "/pki", module + "/agent", "net/http/pprof"},
 }
@@ -78,7 +80,7 @@ func TestTestsImportNoCommand(t *testing.T) {
 func TestDaemonsLinkOnlyWhatTheyNeed(t *testing.T) {
 	t.Parallel()
 	for command, forbidden := range mustNotLink {
-		deps := output(t, "go", "list", "-deps", "./"+command)
+		deps := output(t, "go", "list", "-deps", "-tags", "grpcnotrace", "./"+command)
 		for _, dep := range deps {
 			for _, prefix := range forbidden {
 				if dep == prefix || strings.HasPrefix(dep, strings.TrimSuffix(prefix, "/")+"/") {
@@ -117,4 +119,19 @@ func output(t *testing.T, name string, args ...string) []string {
 		t.Fatalf("running %v: %v\n%s", cmd.Args, err, stderr.String())
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+// TestOnlyTracingKnowsTheSDK: the libraries make spans by OpenTelemetry's API, which costs
+// who imports them nothing; what samples and sends them is the commands' to choose.
+func TestOnlyTracingKnowsTheSDK(t *testing.T) {
+	t.Parallel()
+	for _, line := range output(t, "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...") {
+		fields := strings.Fields(line)
+		for _, imported := range fields[1:] {
+			sdk := strings.HasPrefix(imported, "go.opentelemetry.io/otel/sdk") || strings.HasPrefix(imported, "go.opentelemetry.io/otel/exporters")
+			if sdk && fields[0] != module+"/cmd/internal/tracing" {
+				t.Errorf("%s imports %s", fields[0], imported)
+			}
+		}
+	}
 }

@@ -36,3 +36,10 @@ func (l *Logs) String() string {
 	defer l.mu.Unlock()
 	return l.buffer.String()
 }
+
+// Forget drops what was logged so far.
+func (l *Logs) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buffer = bytes.Buffer{}
+}

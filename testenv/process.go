@@ -70,7 +70,7 @@ func Build(tb testing.TB, name string) string {
 		programs.dir, programs.built = dir, make(map[string]string)
 	}
 	path := filepath.Join(programs.dir, name)
-	build := exec.Command("go", "build", "-o", path, "github.com/seed-951114d4/sallyport/cmd/"+name)
+	build := exec.Command("go", "build", "-tags", "grpcnotrace", "-o", path, "github.com/seed-951114d4/sallyport/cmd/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("building %s: %v\n%s", name, err, out)

@@ -97,7 +97,7 @@ func (p *Proxy) Start() {
 	cfg.ScrapeAddr = p.ScrapeAddr
 	parts := proxy.Parts{
 		Policy: p.engine, Trust: p.source, ScrapeTrust: p.source, Audit: p.w.Audit, Self: func() authz.ProxyInput { return Self(p.source) },
-		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv",
+		Log: p.w.log.With("daemon", "proxy"), Metrics: p.Registry, Software: "testenv", Tracer: p.cfg.Tracer,
 	}
 	if cfg.ClientAuth == proxy.ClientAuthOptional {
 		parts.Tokens = authn.NewTokens(p.source, cfg.URL())

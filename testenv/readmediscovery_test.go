@@ -55,7 +55,7 @@ func TestReadmeDiscovery(t *testing.T) {
 		"register.rego": {Data: []byte("package sallyport.register\n\nallow := true\n\nlabels := {\"team\": \"team-a\"}\n")},
 		"scrape.rego":   {Data: []byte("package sallyport.scrape\n\nallow := true\n")},
 	}
-	w := fleet(t, policy, func(c *proxy.Config) { c.ScrapeURL = "https://outside:8443" })
+	w := listed(t, policy, func(c *proxy.Config) { c.ScrapeURL = "https://outside:8443" })
 	target := agent.Target{Path: "/team-a/node/exporter", URL: testenv.Metrics(t).URL, Labels: map[string]string{"zone": "eu-1"}}
 	w.StartAgent("team-a/node", testenv.AgentConfig{Change: func(c *agent.Config) { c.Name = "web-1" }}, target).WaitReady()
 	have, shown := mustList(t, w.Scraper("prometheus"))[target.Path], 0

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/pki"
 	"github.com/seed-951114d4/sallyport/policies"
@@ -34,6 +36,8 @@ type Config struct {
 	// world's own, which may have signed them.
 	CRLs []string
 	CA   *pki.CA
+	// Tracer makes spans of the proxy's scrapes; nil: there are none.
+	Tracer trace.Tracer
 	// WorkloadAPI: the proxy has its identity and its trust from there, and World has
 	// Trust.
 	WorkloadAPI bool

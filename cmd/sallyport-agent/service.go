@@ -13,6 +13,7 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 )
 
 // service is an agent with all that it needs.
@@ -22,6 +23,7 @@ type service struct {
 	registry *prometheus.Registry
 	own      authn.Keeper
 	agent    *agent.Agent
+	tracing  *tracing.Tracing
 }
 
 // Check describes what the service would work with.
@@ -68,6 +70,7 @@ func (s *service) Run(ctx context.Context) error {
 	}
 	return daemon.Supervise(ctx, s.agent.Run,
 		daemon.Keep(s.own, s.log),
+		daemon.Helper{Name: "tracing", Run: s.tracing.Run},
 		daemon.Helper{Name: "the admin listener", Run: func(ctx context.Context) error {
 			return admin.New(s.agent.Ready, s.registry, s.log).Run(ctx, listener)
 		}},

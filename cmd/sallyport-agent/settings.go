@@ -15,14 +15,16 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
+	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 )
 
 // settings are all variables of the agent.
 type settings struct {
-	Agent agent.Config
-	Own   authn.AgentConfig
-	Admin admin.Addr `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8093" help:"health and own metrics, on a loopback address; off turns it off"`
-	Log   logging.Config
+	Agent  agent.Config
+	Own    authn.AgentConfig
+	Admin  admin.Addr `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8093" help:"health and own metrics, on a loopback address; off turns it off"`
+	Log    logging.Config
+	Traces tracing.Config
 }
 
 // checkProxyNow is checkProxyID where there is material without waiting for it.
@@ -70,8 +72,11 @@ func (s *settings) prepare(_ context.Context, log *slog.Logger, faults *config.F
 	}
 	s.Agent.Software = release.Version()
 	var err error
+	service.tracing, err = tracing.New(s.Traces, daemon.Agent, release.Version(), log)
+	faults.Add(err)
 	service.agent, err = agent.New(s.Agent, agent.Parts{
-		Identity: service.own, ProxyID: s.Own.ProxyID, Log: log, Metrics: service.registry,
+		Identity: service.own, ProxyID: s.Own.ProxyID, Log: log, Metrics: service.registry, Self: service.registry,
+		Tracer: service.tracing.Tracer(),
 	})
 	faults.Add(err)
 	return service

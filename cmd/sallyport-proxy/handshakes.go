@@ -16,28 +16,39 @@ import (
 // in a second. Strangers cause them, so strangers would fill the disk.
 const maxLoggedHandshakes = 5
 
-// handshakes tells of handshakes that failed: all in a metric, some in the log.
+// handshakes counts handshakes, and logs some of those that failed.
 type handshakes struct {
-	failures *prometheus.CounterVec
-	log      *slog.Logger
+	successes, failures *prometheus.CounterVec
+	log                 *slog.Logger
 }
 
 func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes {
 	h := &handshakes{
+		successes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_proxy_handshakes_total",
+			Help: "TLS handshakes that succeeded, by listener.",
+		}, []string{"listener"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_proxy_handshake_failures_total",
 			Help: "TLS handshakes that failed, by listener and reason.",
 		}, []string{"listener", "reason"}),
 		log: log,
 	}
-	registry.MustRegister(h.failures)
+	registry.MustRegister(h.successes, h.failures)
 	// From the start, so that an alert sees the first one as an increase.
 	for _, listener := range []string{"tunnel", "scrape"} {
+		h.successes.WithLabelValues(listener)
 		for _, reason := range []authn.Reason{authn.NoCertificate, authn.UnknownAuthority, authn.Expired} {
 			h.failures.WithLabelValues(listener, string(reason))
 		}
 	}
 	return h
+}
+
+// hear completes what a listener of that name is told to do.
+func (h *handshakes) hear(listener string, cfg authn.ListenConfig) authn.ListenConfig {
+	cfg.Failed, cfg.Succeeded = h.failed(listener), h.successes.WithLabelValues(listener).Inc
+	return cfg
 }
 
 // failed returns what a listener calls for each failure, from any goroutine.

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
+	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -25,12 +26,15 @@ type service struct {
 	settings *settings
 	log      *slog.Logger
 	registry *prometheus.Registry
+	// cores is how many there are; at the moment fewer may be in use.
+	cores    int
 	own      authn.Keeper
 	scrape   authn.Keeper // nil: the scrape side uses own
 	policy   *authz.Keeper
 	audit    *authz.Audit
 	auditLog *auditlog.Log // nil: off
 	proxy    *proxy.Proxy
+	tracing  *tracing.Tracing
 }
 
 // engine decides; without a policy, which is a fault, it denies.
@@ -107,14 +111,13 @@ func (s *service) Run(ctx context.Context) error {
 		return errors.Join(err, listeners.close())
 	}
 	handshakes := newHandshakes(s.registry, s.log)
-	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, authn.ListenConfig{Failed: handshakes.failed("tunnel")})
-	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), authn.ListenConfig{
-		Auth:   s.settings.Proxy.ClientAuth.TLS(),
-		Failed: handshakes.failed("scrape"),
-	})
+	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{Cores: s.cores}))
+	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),
+		handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS(), Cores: s.cores}))
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.log),
 		{Name: "the policy", Run: s.policy.Run},
+		{Name: "tracing", Run: s.tracing.Run},
 		{Name: "the audit log", Run: func(ctx context.Context) error {
 			return errors.Join(s.audit.Run(ctx), s.auditLog.Close())
 		}},

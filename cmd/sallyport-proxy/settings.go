@@ -18,6 +18,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
+	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -30,6 +31,7 @@ type settings struct {
 	Audit  auditlog.Sink `env:"AUDIT_LOG" envDefault:"stderr" help:"decisions as JSON lines: stderr, stdout, off, or a file, which is opened again when it was moved away"`
 	Admin  admin.Addr    `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8092" help:"health, own metrics and the JSON API, on a loopback address; off turns it off"`
 	Log    logging.Config
+	Traces tracing.Config
 }
 
 // policySettings say where the policy is.
@@ -46,7 +48,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	faults.Add(daemon.CheckDistinct(daemon.ListenAddr{Variable: "SALLYPORT_TUNNEL_ADDR", Addr: s.Proxy.TunnelAddr},
 		daemon.ListenAddr{Variable: "SALLYPORT_SCRAPE_ADDR", Addr: s.Proxy.ScrapeAddr},
 		daemon.ListenAddr{Variable: "SALLYPORT_ADMIN_ADDR", Addr: string(s.Admin)}))
-	service := &service{settings: s, log: log, registry: admin.NewRegistry("sallyport-proxy")}
+	service := &service{settings: s, log: log, cores: runtime.GOMAXPROCS(0), registry: admin.NewRegistry("sallyport-proxy")}
 	// Bearer tokens are judged by keys that nobody else needs.
 	s.Own.JWTBundles = s.Proxy.ClientAuth == proxy.ClientAuthOptional
 	service.own, service.scrape = s.sources(log, faults)
@@ -62,6 +64,8 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	if service.audit, err = newAudit(service.auditLog, log, service.registry); err != nil {
 		faults.Add(err)
 	}
+	service.tracing, err = tracing.New(s.Traces, daemon.Proxy, release.Version(), log)
+	faults.Add(err)
 	service.proxy, err = proxy.New(s.Proxy, proxy.Parts{
 		Policy:      service.engine(),
 		Audit:       service.audit,
@@ -72,6 +76,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 		Log:         log,
 		Metrics:     service.registry,
 		Software:    release.Version(),
+		Tracer:      service.tracing.Tracer(),
 	})
 	faults.Add(err)
 	return service

@@ -12,7 +12,7 @@ import (
 
 // build builds the two daemons as make build does.
 func build(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s", "-o", dir+string(filepath.Separator),
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags=-s", "-o", dir+string(filepath.Separator),
 		"github.com/seed-951114d4/sallyport/cmd/sallyport-proxy", "github.com/seed-951114d4/sallyport/cmd/sallyport-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -16,6 +16,7 @@
 //	unit:"bytes"      a byte size: a number with a unit, as in 64MiB
 //	secret:"true"     its value appears in no message
 //	noprefix:"true"   the name is a standard of others and has no prefix of ours
+//	instead:"NAME"    another variable, likewise without a prefix, that wins over it
 //
 // A struct without an env tag is walked into, with envPrefix before its names;
 // env:"-" keeps a field out.
@@ -65,7 +66,10 @@ func (f field) load(values map[string]string, faults *Faults) {
 			panic(fmt.Sprintf("%s: its default %q: %v", f.Name, f.Default, err))
 		}
 	}
-	value := values[f.Name]
+	name, value := f.Name, values[f.Name]
+	if other := values[f.Instead]; other != "" {
+		name, value = f.Instead, other
+	}
 	if value == "" {
 		if f.Required {
 			faults.add(f.Name, "required, and not set")
@@ -74,10 +78,10 @@ func (f field) load(values map[string]string, faults *Faults) {
 	}
 	if err := f.parse(value); err != nil {
 		if f.secret {
-			faults.add(f.Name, "malformed (its value is secret and not shown)")
+			faults.add(name, "malformed (its value is secret and not shown)")
 			return
 		}
-		faults.add(f.Name, explain(err))
+		faults.add(name, explain(err))
 	}
 }
 

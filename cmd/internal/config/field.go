@@ -10,6 +10,7 @@ import (
 // Variable is one environment variable as its field's tags describe it.
 type Variable struct {
 	Name     string // with its prefix
+	Instead  string // the name of a variable that wins over it; "" where there is none
 	Default  string // "" where there is none
 	Shown    string // the default for people: Default, or words for what is no plain value
 	Help     string
@@ -83,6 +84,7 @@ func newField(sf reflect.StructField, v reflect.Value, prefix, tag string) field
 	f := field{
 		Variable: Variable{
 			Name:     name,
+			Instead:  sf.Tag.Get("instead"),
 			Default:  sf.Tag.Get("envDefault"),
 			Shown:    sf.Tag.Get("default"),
 			Help:     sf.Tag.Get("help"),

@@ -18,7 +18,11 @@ func Help(w io.Writer, structs ...any) error {
 			fmt.Fprintf(&text, "  (default: %s)", v.Shown)
 		}
 		text.WriteByte('\n')
-		for _, line := range wrap(v.Help, 72) {
+		help := v.Help
+		if v.Instead != "" {
+			help += "; " + v.Instead + " wins"
+		}
+		for _, line := range wrap(help, 72) {
 			fmt.Fprintf(&text, "      %s\n", line)
 		}
 	}
@@ -38,7 +42,11 @@ func Table(w io.Writer, structs ...any) error {
 		case v.Default != "" && v.Shown == v.Default:
 			shown = "`" + shown + "`"
 		}
-		fmt.Fprintf(&text, "| `%s` | %s | %s |\n", v.Name, shown, strings.ReplaceAll(v.Help, "|", `\|`))
+		name := "`" + v.Name + "`"
+		if v.Instead != "" {
+			name += ", or `" + v.Instead + "`, which wins"
+		}
+		fmt.Fprintf(&text, "| %s | %s | %s |\n", name, shown, strings.ReplaceAll(v.Help, "|", `\|`))
 	}
 	_, err := io.WriteString(w, text.String())
 	return err

@@ -752,6 +752,7 @@ func (x *Route) GetTarget() *Target {
 	return nil
 }
 
+// Target with the scheme "self" is the agent's own metrics; it has nothing else.
 type Target struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Scheme        string                 `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"`
@@ -1338,7 +1339,10 @@ type ScrapeRequest struct {
 	// accept, accept_encoding and user_agent are left out because they are those of
 	// the request before on this lane: they seldom differ, and make up the most of a
 	// request.
-	SameHeaders   bool `protobuf:"varint,8,opt,name=same_headers,json=sameHeaders,proto3" json:"same_headers,omitempty"`
+	SameHeaders bool `protobuf:"varint,8,opt,name=same_headers,json=sameHeaders,proto3" json:"same_headers,omitempty"`
+	// The proxy's span of this scrape, in the form of W3C Trace Context; only where the
+	// proxy traces it. It says what the agent's own span belongs to and nothing else.
+	Traceparent   string `protobuf:"bytes,9,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1427,6 +1431,13 @@ func (x *ScrapeRequest) GetSameHeaders() bool {
 		return x.SameHeaders
 	}
 	return false
+}
+
+func (x *ScrapeRequest) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
 }
 
 type Param struct {
@@ -1755,7 +1766,7 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\x06scrape\x18\x01 \x01(\v2\".sallyport.tunnel.v1.ScrapeRequestH\x00R\x06scrape\x125\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x1b.sallyport.tunnel.v1.CancelH\x00R\x06cancelB\x06\n" +
 	"\x04kind\"\b\n" +
-	"\x06Cancel\"\x9d\x02\n" +
+	"\x06Cancel\"\xbf\x02\n" +
 	"\rScrapeRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
 	"\x05query\x18\x02 \x03(\v2\x1a.sallyport.tunnel.v1.ParamR\x05query\x12\x16\n" +
@@ -1766,7 +1777,8 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\n" +
 	"timeout_ms\x18\x06 \x01(\rR\ttimeoutMs\x12$\n" +
 	"\x0emax_body_bytes\x18\a \x01(\x04R\fmaxBodyBytes\x12!\n" +
-	"\fsame_headers\x18\b \x01(\bR\vsameHeaders\"1\n" +
+	"\fsame_headers\x18\b \x01(\bR\vsameHeaders\x12 \n" +
+	"\vtraceparent\x18\t \x01(\tR\vtraceparent\"1\n" +
 	"\x05Param\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"z\n" +
