@@ -193,6 +193,9 @@ func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
 	if e.length > 0 && (e.body > e.length || whole && e.body < e.length) {
 		return errContract
 	}
+	if (head.GetStatus() == http.StatusNoContent || e.status == http.StatusNoContent) && e.body+e.length > 0 {
+		return errContract
+	}
 	if head != nil {
 		if err := e.writeHead(head, whole); err != nil {
 			return err

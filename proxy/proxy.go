@@ -121,7 +121,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
-	agents := newTunnelServer(&tunnel{Proxy: p, desk: newDesk(p.cores)})
+	agents := newTunnelServer(&tunnel{Proxy: p, admissions: newDesk(p.cores), offers: newDesk(p.cores)})
 	health := newTunnelHealth(context.WithoutCancel(ctx), p.sessions)
 	grpc_health_v1.RegisterHealthServer(agents, health)
 	scrapers := p.newScrapeServer()
@@ -217,6 +217,13 @@ func (p *Proxy) drain(ctx context.Context, scrapers *http.Server) {
 		p.end(s, refuse(tunnelv1.Goodbye_SHUTDOWN, "the proxy is stopping"))
 	}
 	if err := scrapers.Shutdown(patience); err != nil {
+		// Those that are still being written to would each take their leave of a peer
+		// that does not read.
+		for _, fl := range p.flights.everyOne() {
+			if conn, ok := authn.ConnFromContext(fl.ctx); ok {
+				_ = conn.Close()
+			}
+		}
 		_ = scrapers.Close()
 	}
 }

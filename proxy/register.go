@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,23 +17,53 @@ import (
 // maxTarget is the longest path of a target, as an agent claims it, in bytes.
 const maxTarget = 2048
 
-// register answers an agent's offer, each route on its own.
+// offersAtOnce is how many offers of one agent are decided before it is another's
+// turn.
+const offersAtOnce = 64
+
+// register answers an agent's offer, each route on its own. Where the stream ends
+// meanwhile it stops, as Recv will.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
-	answers := make([]*tunnelv1.RouteAnswer, len(routes))
-	subject, accepted := t.subject(s), 0
-	for i, r := range routes {
-		answers[i] = t.registerOne(ctx, s, subject, r)
+	answers := make([]*tunnelv1.RouteAnswer, 0, len(routes))
+	for some := range slices.Chunk(routes, offersAtOnce) {
+		err := t.offers.at(ctx, func() error {
+			answers = t.registerSome(ctx, s, some, answers)
+			return ctx.Err()
+		})
+		if err != nil {
+			return
+		}
+	}
+	t.sayRegistered(s, answers)
+}
+
+// registerSome appends its answers.
+func (t *tunnel) registerSome(ctx context.Context, s *session, routes []*tunnelv1.Route, answers []*tunnelv1.RouteAnswer) []*tunnelv1.RouteAnswer {
+	subject := t.subject(s)
+	for _, r := range routes {
+		if ctx.Err() != nil {
+			break
+		}
+		answer := t.registerOne(ctx, s, subject, r)
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
-		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
+		if answer.GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
 			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
-		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
-		if answers[i].GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+		t.metrics.registrations.WithLabelValues(registrationResult(answer.GetCode())).Inc()
+		answers = append(answers, answer)
+	}
+	return answers
+}
+
+func (t *tunnel) sayRegistered(s *session, answers []*tunnelv1.RouteAnswer) {
+	accepted := 0
+	for _, answer := range answers {
+		if answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
 			accepted++
 		}
 	}
-	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(routes)-accepted)
+	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(answers)-accepted)
 	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
 	}}

@@ -59,7 +59,8 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 type tunnel struct {
 	tunnelv1.UnimplementedTunnelServer
 	*Proxy
-	desk *desk
+	// Sessions are admitted apart from the offers of those that there are.
+	admissions, offers *desk
 }
 
 type controlStream = grpc.BidiStreamingServer[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
@@ -82,7 +83,7 @@ func (t *tunnel) Control(stream controlStream) error {
 	s.agent = hello.GetAgentName()
 	s.input = provedInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
-	if err := t.desk.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
+	if err := t.admissions.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
 		return t.turnAway(stream, s, err)
 	}
 	defer t.end(s, nil)
@@ -225,11 +226,7 @@ func (t *tunnel) listen(stream controlStream, s *session) error {
 		}
 		switch kind := message.GetKind().(type) {
 		case *tunnelv1.AgentMessage_Register:
-			// It fails with the stream, as Recv will.
-			_ = t.desk.at(stream.Context(), func() error {
-				t.register(stream.Context(), s, kind.Register.GetRoutes())
-				return nil
-			})
+			t.register(stream.Context(), s, kind.Register.GetRoutes())
 		case *tunnelv1.AgentMessage_Withdraw:
 			t.withdraw(s, kind.Withdraw.GetPaths())
 		case *tunnelv1.AgentMessage_Drain:
