@@ -19,6 +19,7 @@ const maxTarget = 2048
 // register answers an agent's offer, each route on its own.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
 	answers := make([]*tunnelv1.RouteAnswer, len(routes))
+	accepted := 0
 	for i, r := range routes {
 		answers[i] = t.registerOne(ctx, s, r)
 		// An offer replaces the claims of a route that the session holds: with
@@ -26,8 +27,12 @@ func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Ro
 		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
 			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
+		if answers[i].GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+			accepted++
+		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
 	}
+	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(routes)-accepted)
 	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
 	}}
@@ -90,7 +95,7 @@ func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.Rout
 		t.logDenied("registration", s, path, d)
 	case err == nil:
 		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
-		t.log.Info("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
+		t.log.Debug("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
 	default:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{err.Error()}
 		effect = authz.Refused

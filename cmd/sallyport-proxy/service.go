@@ -108,6 +108,8 @@ func (s *service) Run(ctx context.Context) error {
 	if err := s.auditLog.Open(); err != nil {
 		return errors.Join(err, listeners.close())
 	}
+	status := s.policy.Status()
+	s.log.Info("policy in force", "policy", s.settings.Policy.Place, "revision", status.Revision)
 	handshakes := newHandshakes(s.registry, s.log)
 	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{}))
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(), handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS()}))

@@ -1,6 +1,12 @@
 package daemon
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/seed-951114d4/sallyport/authn"
+)
 
 // Others is what each daemon is told of the other's variables.
 var Others = others
@@ -8,4 +14,9 @@ var Others = others
 // Cores is how a daemon that may use so many cores follows its load.
 func Cores(most int) func(used, took time.Duration) int {
 	return (&cores{now: 1, most: most}).follow
+}
+
+// WatchExpiry is a part of Keep.
+func WatchExpiry(ctx context.Context, source authn.Source, log *slog.Logger) {
+	(&expiry{source: source, log: log}).watch(ctx)
 }
