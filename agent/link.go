@@ -257,7 +257,7 @@ func (l *link) tell(a *attempt) {
 	}
 	a.say(reason)
 	if a.lasted > 0 {
-		l.log.Warn("session ended, connecting again", "error", reason)
+		l.log.Warn("session ended, connecting again", withHint([]any{"error", reason}, hint(a.err))...)
 		l.told = ""
 		return
 	}
@@ -274,10 +274,6 @@ func (l *link) tellFailure(a *attempt, message string) {
 		l.log.Debug("still no session", "error", reason)
 		return
 	}
-	attrs := []any{"error", reason}
-	if hint := hint(a.err); hint != "" {
-		attrs = append(attrs, "hint", hint)
-	}
-	l.log.Warn(message, attrs...)
+	l.log.Warn(message, withHint([]any{"error", reason}, hint(a.err))...)
 	l.told = news
 }

@@ -252,8 +252,17 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 	} else {
 		tell = b.log.Debug
 	}
-	tell("route refused, will be offered again", "route", path, "code", code, "reasons", reasons,
-		"decision", sayable(answer.GetDecisionId(), 64), "after", r.again.Sub(now).Round(time.Second))
+	facts := []any{"route", path, "code", code, "reasons", reasons,
+		"decision", sayable(answer.GetDecisionId(), 64), "after", r.again.Sub(now).Round(time.Second)}
+	tell("route refused, will be offered again", withHint(facts, refusalHints[answer.GetCode()])...)
+}
+
+// refusalHints tell the operator what to do about a refused route.
+var refusalHints = map[tunnelv1.RouteAnswer_Code]string{
+	tunnelv1.RouteAnswer_DENIED:  "have the proxy's policy allow it, or offer another path: the proxy's audit log has the decision, and `sallyport policy eval` explains it",
+	tunnelv1.RouteAnswer_OWNED:   "another identity holds the path: offer another, or have that one withdraw it",
+	tunnelv1.RouteAnswer_INVALID: "mend the target's entry",
+	tunnelv1.RouteAnswer_LIMIT:   "raise that limit, or offer fewer targets",
 }
 
 // revoked takes in what the proxy took away. A path that it does not hold means

@@ -272,7 +272,7 @@ func (h *health) note(log *slog.Logger, path string, end ending) {
 		if end.cause != nil {
 			attrs = append(attrs, "error", sayableError(end.cause))
 		}
-		log.Warn("scraping a target fails", attrs...)
+		log.Warn("scraping a target fails", withHint(attrs, endingHints[end.code])...)
 	} else if before != tunnelv1.End_CODE_UNSPECIFIED {
 		log.Info("scraping a target works again", "route", path)
 	}

@@ -80,6 +80,7 @@ type Proxy struct {
 	tokens             Tokens
 	// tokenLogged is when a refused token was logged last.
 	tokenLogged atomic.Pointer[time.Time]
+	unserved    unserved
 
 	sessions *sessions
 	routes   *table

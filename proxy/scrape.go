@@ -72,6 +72,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) (Outcome, *span) 
 func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q request, scraper credential) Outcome {
 	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
+		if failed.outcome == NotFound {
+			s.noticeUnserved(r, scraper.identity, q.path)
+		}
 		return s.fail(w, r, failed)
 	}
 	permit.notAfter = scraper.notAfter
@@ -297,12 +300,15 @@ func (s scrapes) settle(fl *flight, began time.Time, q request) (<-chan struct{}
 
 // notice logs when a route's scrapes begin or cease to fail, not each failure.
 func (s scrapes) notice(r *route, outcome Outcome, err error) {
-	if outcome == Cancelled || r.last.Swap(outcome) == any(outcome) {
+	if outcome == Cancelled {
 		return
 	}
-	if outcome == OK {
-		s.log.Info("route is scraped", "route", r.path)
-		return
+	switch before := r.last.Swap(outcome); {
+	case before == any(outcome):
+	case outcome != OK:
+		s.log.Warn("scrapes of a route fail", "route", r.path, "agent", r.owner.String(), "outcome", string(outcome),
+			"error", err, "hint", hints[outcome])
+	case before != nil:
+		s.log.Info("scrapes of a route work again", "route", r.path)
 	}
-	s.log.Warn("scrapes of a route fail", "route", r.path, "outcome", string(outcome), "error", err)
 }

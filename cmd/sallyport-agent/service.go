@@ -68,6 +68,7 @@ func (s *service) Run(ctx context.Context) error {
 	if listener != nil {
 		s.log.Info("listening", "admin", listener.Addr().String())
 	}
+	s.log.Info("offering targets", "targets", len(s.agent.Targets()), "proxies", strings.Join(s.settings.Agent.ProxyAddrs, ", "))
 	return daemon.Supervise(ctx, s.agent.Run,
 		daemon.Keep(s.own, s.log),
 		daemon.Helper{Name: "tracing", Run: s.tracing.Run},

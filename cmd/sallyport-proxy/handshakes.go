@@ -22,6 +22,23 @@ type handshakes struct {
 	log                 *slog.Logger
 }
 
+// handshakeHints tell an operator what to do about a peer that cannot connect.
+var handshakeHints = map[authn.Reason]string{
+	authn.NoCertificate:     "it has to show one: a scrape job needs cert_file and key_file in its tls_config",
+	authn.UnknownAuthority:  "another CA signed its certificate, or none of its trust domain: compare SALLYPORT_TLS_CA_FILE, SALLYPORT_SCRAPE_TLS_CA_FILE or the trust bundle",
+	authn.UntrustedDomain:   "SALLYPORT_TRUST_DOMAINS does not name its trust domain",
+	authn.Expired:           "its certificate has ended: renew it there",
+	authn.NotYetValid:       "its certificate is not valid yet: compare the clocks",
+	authn.WrongPurpose:      "its certificate is not one for a client",
+	authn.BadIdentity:       "its certificate needs exactly one SPIFFE ID, or one DNS name",
+	authn.Revoked:           "a CRL lists its certificate: issue another, with a new key",
+	authn.RevocationUnknown: "put a current CRL into SALLYPORT_TLS_CRL_FILES",
+	authn.ClassicalGroup:    "SALLYPORT_TLS_REQUIRE_PQ is set, and it offers no post-quantum key exchange",
+	authn.Rejected:          "it refuses our certificate: compare its CA, and the name or ID that it expects, with ours",
+	authn.NoMaterial:        "we have no valid certificate: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one",
+	authn.DemoAuthority:     "the demo's CA is for the demo only",
+}
+
 func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes {
 	h := &handshakes{
 		successes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -88,6 +105,9 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 			return
 		}
 		attrs := []any{"listener", listener, "remote", remote.String(), "reason", string(reason), "error", err}
+		if hint := handshakeHints[reason]; hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
 		if missed > 0 {
 			attrs = append(attrs, "not_logged_before", missed)
 		}

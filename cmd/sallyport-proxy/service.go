@@ -110,6 +110,8 @@ func (s *service) Run(ctx context.Context) error {
 	if err := s.auditLog.Open(); err != nil {
 		return errors.Join(err, listeners.close())
 	}
+	status := s.policy.Status()
+	s.log.Info("policy in force", "policy", s.settings.Policy.Place, "revision", status.Revision)
 	handshakes := newHandshakes(s.registry, s.log)
 	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{Cores: s.cores}))
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),

@@ -1,6 +1,12 @@
 package daemon
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/seed-951114d4/sallyport/authn"
+)
 
 // Others is what each daemon is told of the other's variables.
 var Others = others
@@ -14,4 +20,9 @@ func Cores(most int) func(took, used time.Duration, runnable int) int {
 	return func(took, used time.Duration, runnable int) int {
 		return c.follow(load{took: took, used: used, runnable: runnable})
 	}
+}
+
+// WatchExpiry is a part of Keep.
+func WatchExpiry(ctx context.Context, source authn.Source, log *slog.Logger) {
+	(&expiry{source: source, log: log}).watch(ctx)
 }
