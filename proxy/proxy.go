@@ -78,9 +78,10 @@ type Proxy struct {
 
 	trust, scrapeTrust authn.Trust
 	tokens             Tokens
-	// tokenLogged is when a refused token was logged last.
-	tokenLogged atomic.Pointer[time.Time]
-	unserved    unserved
+	// When a refused token, and a scraper without any credential, were logged last.
+	tokenLogged, strangerLogged atomic.Pointer[time.Time]
+
+	unserved unserved
 
 	sessions *sessions
 	routes   *table
