@@ -103,10 +103,7 @@ func (s scrapes) noticeLapse(r *http.Request, err error) {
 
 // noticeToken logs why a token is refused, but not each time: strangers send them.
 func (s scrapes) noticeToken(r *http.Request, err error) {
-	const pause = 10 * time.Second
-	now := time.Now()
-	if last := s.tokenLogged.Load(); last != nil && now.Sub(*last) < pause || !s.tokenLogged.CompareAndSwap(last, &now) {
-		return
+	if s.tokenNotice.now() {
+		s.log.Warn("bearer token refused", "remote", r.RemoteAddr, "reason", string(authn.ReasonOf(err)), "error", err)
 	}
-	s.log.Warn("bearer token refused", "remote", r.RemoteAddr, "reason", string(authn.ReasonOf(err)), "error", err)
 }

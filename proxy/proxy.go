@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,8 +77,7 @@ type Proxy struct {
 
 	trust, scrapeTrust authn.Trust
 	tokens             Tokens
-	// tokenLogged is when a refused token was logged last.
-	tokenLogged atomic.Pointer[time.Time]
+	tokenNotice        seldom // of a refused token
 
 	sessions *sessions
 	routes   *table
