@@ -205,9 +205,10 @@ func (a *Agent) Ready() error {
 
 func (a *Agent) hello() *tunnelv1.Hello {
 	return &tunnelv1.Hello{
-		Protocol:  protocolVersion,
-		AgentName: a.cfg.Name,
-		Software:  a.cfg.Software,
-		MaxLanes:  uint32(a.cfg.MaxConcurrentScrapes),
+		Protocol:     protocolVersion,
+		AgentName:    a.cfg.Name,
+		Software:     a.cfg.Software,
+		MaxLanes:     uint32(a.cfg.MaxConcurrentScrapes),
+		KeepsHeaders: true,
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authn"
@@ -84,13 +83,17 @@ func (s scrapes) turnAway(w http.ResponseWriter, r *http.Request, err error) Out
 		text = "a client certificate or a bearer token is needed"
 	}
 	if errors.Is(err, errNoCredential) {
-		s.noticeStranger(&s.strangerLogged, "scraper without a credential", r, "outcome", string(Unauthenticated),
-			"hint", "give the scrape job cert_file and key_file in its tls_config, or a bearer token")
+		if s.strangerNotice.now() {
+			s.log.Warn("scraper without a credential", "remote", r.RemoteAddr, "outcome", string(Unauthenticated),
+				"hint", "give the scrape job cert_file and key_file in its tls_config, or a bearer token")
+		}
 	} else {
 		s.metrics.tokensRefused.WithLabelValues(string(authn.ReasonOf(err))).Inc()
 		text = "the bearer token is not valid"
-		s.noticeStranger(&s.tokenLogged, "bearer token refused", r, "outcome", string(Unauthenticated), "reason", string(authn.ReasonOf(err)), "error", err,
-			"hint", "its audience must be SALLYPORT_SCRAPE_URL, its issuer a trusted one, and its time not over")
+		if s.tokenNotice.now() {
+			s.log.Warn("bearer token refused", "remote", r.RemoteAddr, "outcome", string(Unauthenticated), "reason", string(authn.ReasonOf(err)), "error", err,
+				"hint", "its audience must be SALLYPORT_SCRAPE_URL, its issuer a trusted one, and its time not over")
+		}
 	}
 	return s.fail(w, r, &failure{outcome: Unauthenticated, text: text, cause: err})
 }
@@ -104,15 +107,4 @@ func (s scrapes) noticeLapse(r *http.Request, err error) {
 	}
 	s.metrics.connectionsEnded.WithLabelValues(string(reason)).Inc()
 	s.log.Info("connection of a scraper ended", "remote", r.RemoteAddr, "reason", string(reason), "error", err)
-}
-
-// noticeStranger logs that a scraper has not proved who it is, but not each time:
-// strangers cause it.
-func (s scrapes) noticeStranger(logged *atomic.Pointer[time.Time], message string, r *http.Request, facts ...any) {
-	const pause = 10 * time.Second
-	now := time.Now()
-	if last := logged.Load(); last != nil && now.Sub(*last) < pause || !logged.CompareAndSwap(last, &now) {
-		return
-	}
-	s.log.Warn(message, append([]any{"remote", r.RemoteAddr}, facts...)...)
 }

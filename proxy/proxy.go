@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,8 +77,8 @@ type Proxy struct {
 
 	trust, scrapeTrust authn.Trust
 	tokens             Tokens
-	// When a refused token, and a scraper without any credential, were logged last.
-	tokenLogged, strangerLogged atomic.Pointer[time.Time]
+	// Of a refused token, and of a scraper without any credential.
+	tokenNotice, strangerNotice seldom
 
 	unserved unserved
 

@@ -80,7 +80,7 @@ func (t *tunnel) Control(stream controlStream) error {
 	if err != nil {
 		return t.turnAway(stream, s, err)
 	}
-	s.agent = hello.GetAgentName()
+	s.agent, s.keepsHeaders = hello.GetAgentName(), hello.GetKeepsHeaders()
 	s.input = provedInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
 	if err := t.admissions.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
@@ -250,7 +250,7 @@ func (t *tunnel) Lane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnel
 		t.cutWithoutSession(conn)
 		return status.Error(codes.FailedPrecondition, "no session has been welcomed on this connection")
 	}
-	l := newLane(stream)
+	l := newLane(stream, s.keepsHeaders)
 	if !s.lanes.add(l) {
 		return status.Error(codes.ResourceExhausted, "the session has as many lanes as it may")
 	}
