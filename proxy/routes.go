@@ -24,7 +24,7 @@ var (
 	errEnded = errors.New("the session has ended")
 )
 
-// route is a path and who serves it. All but flying and last belongs to the
+// route is a path and who serves it. All but flying and story belongs to the
 // table's lock; grants is replaced, never changed, so that a scrape may read the
 // slice that it was given.
 type route struct {
@@ -38,8 +38,8 @@ type route struct {
 	lost *lost
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
-	// last is how the last scrape ended, so that a change is logged once.
-	last atomic.Value
+	// story is what there is to tell of its scrapes; nil before the first.
+	story atomic.Pointer[story]
 }
 
 // grant is what one session holds of a route: what its agent claims, and what the
@@ -51,13 +51,15 @@ type grant struct {
 	limits   authz.Limits
 	labels   map[string]string // the agent's and the policy's; the policy's win
 	decision string
+	// since is when the session registered the route, in seconds since 1970.
+	since int64
 }
 
 func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
 	labels := make(map[string]string, len(claim.GetLabels())+len(d.Labels))
 	maps.Copy(labels, claim.GetLabels())
 	maps.Copy(labels, d.Labels)
-	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID}
+	return &grant{session: s, claim: claim, limits: d.Limits, labels: labels, decision: d.ID, since: time.Now().Unix()}
 }
 
 // lost is what stays of a route whose agent is gone: it is judged and listed as
@@ -78,6 +80,8 @@ type table struct {
 	mu     sync.RWMutex
 	routes map[string]*route
 	owners map[authn.Identity]*tally
+	// changes counts what changed which routes there are, and their states.
+	changes uint64
 }
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
@@ -209,6 +213,7 @@ func (t *table) register(g *grant, inForce func() bool) error {
 	s.routes[path] = g
 	grants := slices.Clone(r.grants)
 	if held {
+		g.since = old.since
 		grants[slices.Index(grants, old)] = g
 	} else {
 		grants = append(grants, g)
@@ -248,7 +253,7 @@ func (t *table) renew(old, renewed *grant) bool {
 		return false
 	}
 	r := old.route
-	renewed.route = r
+	renewed.route, renewed.since = r, old.since
 	old.session.routes[r.path] = renewed
 	grants := slices.Clone(r.grants)
 	grants[slices.Index(grants, old)] = renewed
@@ -360,6 +365,7 @@ func (t *table) forgetLocked(r *route) {
 }
 
 func (t *table) countLocked(owner authn.Identity, served, gone int) {
+	t.changes++
 	n, ok := t.owners[owner]
 	if !ok {
 		n = new(tally)

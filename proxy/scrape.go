@@ -69,11 +69,11 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) Outcome {
 	route := permit.found.route
 	permit.place = route.flying.Add(1)
 	defer route.flying.Add(-1)
-	outcome, err := s.relay(fl, w, r, q, permit)
+	outcome, size, err := s.relay(fl, w, r, q, permit)
 	if errors.Is(err, errLapsed) {
 		s.noticeLapse(r, err)
 	}
-	s.notice(route, outcome, err)
+	s.notice(route, ended{began: permit.began, outcome: outcome, size: size, scraper: scraper.identity, err: err})
 	return outcome
 }
 
@@ -103,6 +103,9 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		labels := route.labels()
 		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels, authz.Denied)
 		if !decision.Allow || !ok {
+			if decision.Allow {
+				s.rejections.absent(scraper, remoteIP, q.path)
+			}
 			return permit{}, errNotFound()
 		}
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
@@ -151,6 +154,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 			event.NotAfter = peer.NotAfter
 		}
 		s.audit.Record(event)
+		s.rejections.note(verdict{Event: event, document: input.JSON})
 	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)
@@ -161,7 +165,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 // relay borrows a lane of the least busy session and carries the scrape over it.
 // A lane that turns out to have ended before the scrape began is replaced, a few
 // times at most.
-func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (Outcome, error) {
+func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (outcome Outcome, size int64, err error) {
 	route := p.found
 	for range maxAttempts {
 		if g := pick(route.grants); g != nil {
@@ -169,11 +173,11 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			t.notAfter = p.notAfter
 			if t.inflight > 0 && p.place > t.inflight {
 				f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
-				return s.fail(w, r, f), f
+				return s.fail(w, r, f), 0, f
 			}
-			outcome, err := s.carry(fl, w, r, q, g, t, p.began)
+			outcome, size, err = s.carry(fl, w, r, q, g, t, p.began)
 			if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
-				return outcome, err
+				return outcome, size, err
 			}
 		}
 		// While the scrape was decided, another session may have taken the route
@@ -181,7 +185,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		again, ok := s.routes.lookup(q.path)
 		if !ok {
 			f := errNotFound()
-			return s.fail(w, r, f), f
+			return s.fail(w, r, f), 0, f
 		}
 		if again.owner != route.owner {
 			break // what the policy allowed was the other's
@@ -189,16 +193,16 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		route = again.labelled(p.labels)
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
-	return s.fail(w, r, f), f
+	return s.fail(w, r, f), 0, f
 }
 
 // carry carries a scrape over one lane of the grant's session. errUnsent and
 // errPoolRetired leave the answer open.
-func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q request, g *grant, t terms, began time.Time) (Outcome, error) {
+func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q request, g *grant, t terms, began time.Time) (outcome Outcome, size int64, err error) {
 	s.flights.carry(fl, g)
 	// A revocation that came meanwhile has either seen this flight or is seen here.
 	if !s.routes.holds(g) {
-		return "", errPoolRetired
+		return "", 0, errPoolRetired
 	}
 	_, agent := budget(t.timeout)
 	end, why := t.deadline(began)
@@ -209,10 +213,10 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	l, err := lanes.borrow(fl.ctx)
 	if err != nil {
 		if errors.Is(err, errPoolRetired) {
-			return "", err
+			return "", 0, err
 		}
 		f := waitFailure(err)
-		return s.fail(w, r, f), f
+		return s.fail(w, r, f), 0, f
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
 	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
@@ -222,7 +226,7 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	} else {
 		lanes.drop(l)
 	}
-	return e.outcome, err
+	return e.outcome, e.body, err
 }
 
 // maxAttempts is how many lanes one scrape tries.
@@ -266,14 +270,15 @@ func (s scrapes) settle(fl *flight, began time.Time, q request) (<-chan struct{}
 	}
 }
 
-// notice logs when a route's scrapes begin or cease to fail, not each failure.
-func (s scrapes) notice(r *route, outcome Outcome, err error) {
-	if outcome == Cancelled || r.last.Swap(outcome) == any(outcome) {
+// notice remembers a scrape, and logs when a route's scrapes begin or cease to fail, not
+// each failure.
+func (s scrapes) notice(r *route, e ended) {
+	if !r.remember(e) {
 		return
 	}
-	if outcome == OK {
+	if e.outcome == OK {
 		s.log.Info("route is scraped", "route", r.path)
 		return
 	}
-	s.log.Warn("scrapes of a route fail", "route", r.path, "outcome", string(outcome), "error", err)
+	s.log.Warn("scrapes of a route fail", "route", r.path, "outcome", string(e.outcome), "error", e.err)
 }
