@@ -86,7 +86,7 @@ func (m *metrics) begin() {
 	for _, kind := range []string{"session", "route", "scrape"} {
 		m.revocations.WithLabelValues(kind)
 	}
-	for _, action := range []string{"session", "register", "scrape", "discovery"} {
+	for _, action := range []string{"session", "register", "scrape", "discovery", "admin"} {
 		for _, result := range []string{"allow", "deny", "fault"} {
 			m.decisions.WithLabelValues(action, result)
 		}

@@ -72,7 +72,7 @@ type rejection struct {
 }
 
 func (r *rejections) bookOf(action string) *rejectionBook {
-	if action == "scrape" {
+	if action == "scrape" || action == "admin" {
 		return &r.scrapes
 	}
 	return &r.agents
@@ -167,7 +167,7 @@ func (r *rejections) turnedAway(s *session, err error) {
 
 // RefusalInfo describes what was refused lately, repeats of the same in one.
 type RefusalInfo struct {
-	Action   string `json:"action"` // session, register or scrape
+	Action   string `json:"action"` // session, register, scrape or admin
 	Effect   string `json:"effect"` // denied or revoked by the policy, refused by the proxy itself
 	Identity string `json:"identity"`
 	Route    string `json:"route,omitempty"`
