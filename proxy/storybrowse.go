@@ -14,12 +14,13 @@ const (
 	stateServed  = "served"
 	stateGone    = "gone"
 	stateFailing = "failing"
+	stateWell    = "well"
 )
 
 // RouteQuery says which routes are asked for. Its zero value asks for all.
 type RouteQuery struct {
 	Path    string // that one
-	State   string // served, failing (which is served, too) or gone
+	State   string // served, of which each is well or failing, or gone
 	Owner   string // the identity
 	Outcome Outcome
 	Search  string // in the path, the owner, the agents' names, whatever the case
@@ -158,6 +159,10 @@ func (q *RouteQuery) wants(r *route) bool {
 		}
 	case stateFailing:
 		if len(r.grants) == 0 || !failing(r.lastOutcome()) {
+			return false
+		}
+	case stateWell:
+		if len(r.grants) == 0 || failing(r.lastOutcome()) {
 			return false
 		}
 	}
@@ -302,4 +307,10 @@ func (t *table) heldBy(s *session) int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(s.routes)
+}
+
+// All is the same question about all routes, page or no page.
+func (q RouteQuery) All() RouteQuery {
+	q.After, q.Limit = "", 0
+	return q
 }

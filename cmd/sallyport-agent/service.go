@@ -13,7 +13,9 @@ import (
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/agentpage"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 )
 
 // service is an agent with all that it needs.
@@ -79,6 +81,11 @@ func (s *service) Run(ctx context.Context) error {
 // see what: another machine learns of its health and of nothing else.
 func (s *service) administer(ctx context.Context, listener net.Listener) error {
 	server := admin.New(s.agent.Ready, s.registry, s.log)
+	pages, err := agentpage.New(s.agent, s.own, release.Version(), s.log)
+	if err != nil {
+		return err
+	}
+	server.Pages(pages)
 	admin.List(server, "proxies", nil, func(admin.Query) ([]agent.ProxyInfo, string, error) { return s.agent.Proxies(), "", nil })
 	admin.List(server, "routes", nil, func(admin.Query) ([]agent.RouteInfo, string, error) { return s.agent.Routes(), "", nil })
 	if listener == nil || s.settings.Admin.Loopback() {

@@ -11,13 +11,19 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
+	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
+	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
 // administer serves the admin listener: to this machine as it is, to any other over TLS
 // and by leave of the policy.
 func (s *service) administer(ctx context.Context, listener net.Listener, handshakes *handshakes) error {
-	server := s.newAdmin()
+	server, err := s.newAdmin(handshakes)
+	if err != nil {
+		return err
+	}
 	if listener == nil || s.settings.Admin.Loopback() {
 		return server.Run(ctx, listener)
 	}
@@ -31,8 +37,21 @@ func (s *service) administer(ctx context.Context, listener net.Listener, handsha
 }
 
 // newAdmin makes the server of the admin listener.
-func (s *service) newAdmin() *admin.Server {
+func (s *service) newAdmin(handshakes *handshakes) (*admin.Server, error) {
 	server := admin.New(s.ready, s.registry, s.log)
+	sources := map[string]func() authn.Health{"tunnel": s.own.Health}
+	if s.scrape != nil {
+		sources["scrape"] = s.scrape.Health
+	}
+	self := policy.Self(s.own)
+	pages, err := dashboard.New(dashboard.Parts{
+		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return self().ID },
+		Sources: sources, Strangers: handshakes.strangers.all, Version: release.Version(), Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	server.Pages(pages)
 	admin.List(server, "policy", nil, func(admin.Query) ([]authz.Status, string, error) {
 		return []authz.Status{s.policy.Status()}, "", nil
 	})
@@ -61,8 +80,9 @@ func (s *service) newAdmin() *admin.Server {
 		})
 		return infos, next, nil
 	})
+	admin.List(server, "handshakes", nil, func(admin.Query) ([]dashboard.Stranger, string, error) { return handshakes.strangers.all(), "", nil })
 	admin.List(server, "refusals", []string{"owner", "route"}, s.refusals)
-	return server
+	return server, nil
 }
 
 // routeFilters are the parameters of a list of routes, and of one of their scrapes.
@@ -73,7 +93,7 @@ func routeQuery(q admin.Query) (proxy.RouteQuery, error) {
 	for _, info := range proxy.Outcomes() {
 		outcomes = append(outcomes, string(info.Outcome))
 	}
-	err := errors.Join(oneOf(q, "state", "", "served", "failing", "gone"), oneOf(q, "outcome", outcomes...))
+	err := errors.Join(oneOf(q, "state", "", "served", "well", "failing", "gone"), oneOf(q, "outcome", outcomes...))
 	return proxy.RouteQuery{
 		Path: q.Get("route"), State: q.Get("state"), Owner: q.Get("owner"), Outcome: proxy.Outcome(q.Get("outcome")),
 		Search: q.Get("q"), After: q.After, Limit: q.Limit,

@@ -16,10 +16,12 @@ import (
 // in a second. Strangers cause them, so strangers would fill the disk.
 const maxLoggedHandshakes = 5
 
-// handshakes tells of handshakes that failed: all in a metric, some in the log.
+// handshakes tells of handshakes that failed: all in a metric, some in the log and
+// on the dashboard.
 type handshakes struct {
-	failures *prometheus.CounterVec
-	log      *slog.Logger
+	failures  *prometheus.CounterVec
+	strangers *strangers
+	log       *slog.Logger
 }
 
 func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes {
@@ -28,7 +30,8 @@ func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes
 			Name: "sallyport_proxy_handshake_failures_total",
 			Help: "TLS handshakes that failed, by listener and reason.",
 		}, []string{"listener", "reason"}),
-		log: log,
+		strangers: newStrangers(),
+		log:       log,
 	}
 	registry.MustRegister(h.failures)
 	// From the start, so that an alert sees the first one as an increase.
@@ -56,6 +59,8 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		switch reason {
 		case authn.Disconnected, authn.Protocol, authn.Timeout:
 			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
+		default:
+			h.strangers.note(listener, remote, reason, err)
 		}
 		if !h.log.Enabled(context.Background(), level) {
 			return // and takes no place of one that is logged
