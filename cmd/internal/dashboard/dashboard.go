@@ -34,6 +34,7 @@ type Proxy interface {
 	Browse(proxy.RouteQuery) proxy.RoutePage
 	CountRoutes(proxy.RouteQuery) proxy.RouteCounts
 	BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string)
+	Scrapes(proxy.RouteQuery) (scrapes []proxy.ScrapeInfo, next string)
 	Refusals() []proxy.RefusalInfo
 	Decisions() []proxy.DecisionCount
 }

@@ -60,7 +60,8 @@ func (f *fake) CountRoutes(q proxy.RouteQuery) proxy.RouteCounts {
 func (f *fake) BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string) {
 	return f.sessions, ""
 }
-func (f *fake) Refusals() []proxy.RefusalInfo { return slices.Clone(f.refusals) }
+func (f *fake) Scrapes(proxy.RouteQuery) ([]proxy.ScrapeInfo, string) { return nil, "" }
+func (f *fake) Refusals() []proxy.RefusalInfo                         { return slices.Clone(f.refusals) }
 func (f *fake) Decisions() []proxy.DecisionCount {
 	return []proxy.DecisionCount{{Action: "register", Allow: 1}}
 }
