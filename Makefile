@@ -16,7 +16,7 @@ ROUTES    ?= 20
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags=-s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fips soak fleet lint proto readme bench microbench fuzz govulncheck clean
+.PHONY: help build demo test fips soak fleet lint proto readme screenshots bench microbench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ demo: ## show the whole thing on this machine, and stay up until Ctrl-C
 	@$(BUILD) -o bin/ ./cmd/sallyport
 	@./bin/sallyport demo
 
-test: ## run every test under the race detector (with Debian's prometheus installed, through it too)
+test: ## run every test under the race detector (with Debian's prometheus and chromium installed, by them too)
 	$(GO) test -race -timeout 10m ./...
 
 fips: ## run the tests under GODEBUG=fips140=only, which panics at any algorithm that FIPS 140 does not approve
@@ -51,6 +51,9 @@ proto: ## write the Go code of the wire contract again (a test fails when it dif
 
 readme: ## write the README's tables from the code again (a test fails when they differ)
 	UPDATE_README=1 $(GO) test -p 1 -count=1 -run Readme ./...
+
+screenshots: ## take the dashboard's pictures again, with chromium
+	UPDATE_SCREENSHOTS=1 $(GO) test -count=1 -run '^TestDashboard$$' ./testenv
 
 bench: ## compare with two plain reverse proxies and print the table; BENCH= takes flags, such as -short or -rows
 	$(GO) run ./testenv/bench $(BENCH)

@@ -57,6 +57,8 @@ type route struct {
 	again    time.Time // refused: when to offer it again
 	refusals int       // in a row
 	verdict  string    // the last refusal as it was told
+	// Of the last refusal.
+	code, reasons, decision string
 }
 
 // batch is one Register that waits for its answer.
@@ -234,6 +236,7 @@ func (b *routeBook) accept(path string, r *route) {
 	b.move(r, routeAccepted)
 	b.log.Debug("route accepted", "route", path)
 	r.refusals, r.verdict, r.batch = 0, "", nil
+	r.code, r.reasons, r.decision = "", "", ""
 }
 
 // refuse has the route offered again later, for a policy may change, and tells
@@ -246,6 +249,7 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 	r.again = now.Add(wait + rand.N(wait/4))
 
 	code, reasons := answer.GetCode().String(), sayableReasons(answer.GetReasons())
+	r.code, r.reasons, r.decision = code, reasons, sayable(answer.GetDecisionId(), 64)
 	tell := b.log.Warn
 	if verdict := code + ": " + reasons; verdict != r.verdict {
 		r.verdict = verdict
@@ -253,7 +257,7 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 		tell = b.log.Debug
 	}
 	facts := []any{"route", path, "code", code, "reasons", reasons,
-		"decision", sayable(answer.GetDecisionId(), 64), "after", r.again.Sub(now).Round(time.Second)}
+		"decision", r.decision, "after", r.again.Sub(now).Round(time.Second)}
 	tell("route refused, will be offered again", withHint(facts, refusalHints[answer.GetCode()])...)
 }
 

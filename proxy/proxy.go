@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,6 +91,11 @@ type Proxy struct {
 	tracer   trace.Tracer // nil: off
 
 	discovery *discovery
+
+	// What people are told, and nothing depends on.
+	rejections *rejections
+	browsing   browsing
+	serving    atomic.Bool
 }
 
 // New makes a proxy that does nothing yet. The error names every fault of cfg.
@@ -105,7 +111,8 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		flights:  newFlights(),
 		settled:  newSettled(parts.Policy.Changed()),
 
-		discovery: newDiscovery(cfg),
+		discovery:  newDiscovery(cfg),
+		rejections: newRejections(),
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
@@ -120,6 +127,8 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 // listeners. nil: a clean stop. The listeners' type keeps anything from being
 // served that has not shaken hands: see authn.ListenTunnel, authn.ListenHTTPS.
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
+	p.serving.Store(true)
+	defer p.serving.Store(false)
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
 	agents := newTunnelServer(&tunnel{Proxy: p, admissions: newDesk(p.cores), offers: newDesk(p.cores)})
@@ -174,8 +183,11 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 
 // Ready reports why the proxy takes no scrapes, nil if it does.
 func (p *Proxy) Ready() error {
-	if p.flights.closed() {
+	switch {
+	case p.flights.closed():
 		return errors.New("the proxy is stopping")
+	case !p.serving.Load():
+		return errors.New("the proxy does not serve agents and scrapers yet")
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Sub
 			path = path[:tunnelv1.MaxPath]
 		}
 		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
+		t.rejections.invalid(s, path, err)
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
@@ -115,7 +116,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Sub
 }
 
 // answer tells the agent, the audit log and the log what became of an offer.
-func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.RouteAnswer {
+func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAnswer {
 	path, d := event.Route, event.Decision
 	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: d.ID}
 	effect := authz.Registered
@@ -133,6 +134,7 @@ func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.Rout
 		if errors.Is(err, errOwned) {
 			answer.Code = tunnelv1.RouteAnswer_OWNED
 		}
+		event.why = err.Error()
 		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 	}
 	t.record(event, effect)
@@ -151,18 +153,20 @@ func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision
 	log.Warn(what+" denied by policy", "reasons", d.Reasons)
 }
 
-// record puts a decision about an agent into the audit log.
-func (p *Proxy) record(event authz.Event, effect authz.Effect) {
+// record puts a decision about an agent into the audit log, and a no into what the proxy
+// remembers for people.
+func (p *Proxy) record(event verdict, effect authz.Effect) {
 	event.Effect = effect
-	p.audit.Record(event)
+	p.audit.Record(event.Event)
+	p.rejections.note(event)
 }
 
 // event is a decision about an agent, made at a time that its input has too.
-func (s *session) event(action string, at time.Time) authz.Event {
-	return authz.Event{
+func (s *session) event(action string, at time.Time) verdict {
+	return verdict{Event: authz.Event{
 		Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP,
 		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(), NotAfter: s.peer().NotAfter,
-	}
+	}}
 }
 
 // provedInput is the agent as the handshake proved it, and the name that it claims;
@@ -184,7 +188,7 @@ func (p *Proxy) subject(s *session) *authz.Subject { return authz.NewSubject(s.a
 
 // decideRegister asks the policy with what the handshake proved and, marked as
 // such in the input, what the agent claims.
-func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) authz.Event {
+func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) verdict {
 	event := s.event("register", time.Now())
 	target := claim.GetTarget()
 	route := authz.RouteClaim{
@@ -197,16 +201,22 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.S
 	event.Route, event.Digest = claim.GetPath(), input.Digest
 	event.Decision = inTime(func() authz.Decision { return p.policy.Register(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("register", event.Decision)
+	if !event.Decision.Allow {
+		event.document = input.JSON
+	}
 	return event
 }
 
 // decideSession asks whether an identity may have a session at all.
-func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Subject) authz.Event {
+func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Subject) verdict {
 	event := s.event("session", time.Now())
 	input := subject.Session(event.Time)
 	event.Digest = input.Digest
 	event.Decision = inTime(func() authz.Decision { return p.policy.Session(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("session", event.Decision)
+	if !event.Decision.Allow {
+		event.document = input.JSON
+	}
 	return event
 }
 

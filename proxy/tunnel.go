@@ -107,6 +107,7 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 		}
 		if !admitted {
 			if err := t.sessions.admit(s); err != nil {
+				event.why = err.Error()
 				t.record(event, authz.Refused)
 				return err
 			}
@@ -196,6 +197,7 @@ func (t *tunnel) turnAway(stream controlStream, s *session, err error) error {
 	}
 	t.metrics.sessionsRefused.Inc()
 	t.log.Warn("agent turned away", "agent", s.identity.String(), "remote_ip", s.remoteIP, "reason", err.Error())
+	t.rejections.turnedAway(s, err)
 	var r *refusal
 	if errors.As(err, &r) {
 		s.goodbye(r)

@@ -16,9 +16,11 @@ import (
 // in a second. Strangers cause them, so strangers would fill the disk.
 const maxLoggedHandshakes = 5
 
-// handshakes counts handshakes, and logs some of those that failed.
+// handshakes counts handshakes, and tells of those that failed: of some in the log
+// and on the dashboard.
 type handshakes struct {
 	successes, failures *prometheus.CounterVec
+	strangers           *strangers
 	log                 *slog.Logger
 }
 
@@ -49,7 +51,8 @@ func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes
 			Name: "sallyport_proxy_handshake_failures_total",
 			Help: "TLS handshakes that failed, by listener and reason.",
 		}, []string{"listener", "reason"}),
-		log: log,
+		strangers: newStrangers(),
+		log:       log,
 	}
 	registry.MustRegister(h.successes, h.failures)
 	// From the start, so that an alert sees the first one as an increase.
@@ -84,6 +87,8 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		switch reason {
 		case authn.Disconnected, authn.Protocol, authn.Timeout:
 			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
+		default:
+			h.strangers.note(listener, remote, reason, err)
 		}
 		if !h.log.Enabled(context.Background(), level) {
 			return // and takes no place of one that is logged
