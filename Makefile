@@ -12,17 +12,37 @@ SOAK      ?= 5m
 TAGS      ?= grpcnotrace
 SESSIONS  ?= 10000
 ROUTES    ?= 20
+PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/v7 linux/riscv64 darwin/arm64 windows/amd64
+ENGINE    ?= docker
+IMAGE     ?= sallyport
+TAG       ?= dev
 
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags=-s
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test fips soak fleet lint proto readme screenshots bench microbench fuzz govulncheck clean
+.PHONY: help build dist images demo test fips soak fleet lint proto readme screenshots bench microbench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## put sallyport-proxy, sallyport-agent and sallyport into ./bin, linked statically
 	$(BUILD) -o bin/ ./cmd/...
+
+dist: ## put the three programs for each of PLATFORMS into ./dist, with their checksums
+	@rm -rf dist
+	@set -e; for platform in $(PLATFORMS); do \
+		os=$${platform%%/*}; arch=$${platform#*/}; arm=; \
+		case $$arch in */v*) arm=$${arch#*/v}; arch=$${arch%/*};; esac; \
+		echo "$$platform"; mkdir -p "dist/$$os-$$arch"; \
+		GOOS=$$os GOARCH=$$arch GOARM=$$arm $(BUILD) -o "dist/$$os-$$arch/" ./cmd/...; \
+	done
+	@cd dist && sha256sum */* > SHA256SUMS
+
+images: ## build the container images IMAGE/proxy, /agent and /tool:TAG with ENGINE (docker or podman)
+	@for target in proxy agent tool; do \
+		$(ENGINE) build -f deploy/container/Containerfile --target $$target -t $(IMAGE)/$$target:$(TAG) \
+			--build-arg VERSION="$$(git describe --tags --always --dirty)" --build-arg REVISION="$$(git rev-parse HEAD)" . || exit 1; \
+	done
 
 demo: ## show the whole thing on this machine, and stay up until Ctrl-C
 	@$(BUILD) -o bin/ ./cmd/sallyport
@@ -69,5 +89,5 @@ fuzz: ## run each fuzz target for FUZZTIME=20s
 govulncheck: ## look for known vulnerabilities; fetches their database, so not part of lint
 	$(GO) tool govulncheck ./...
 
-clean: ## remove ./bin
-	rm -rf bin
+clean: ## remove ./bin and ./dist
+	rm -rf bin dist

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,12 @@ type IssueOptions struct {
 	// Name is what the files are called: NAME.pem, NAME-key.pem. Empty: after
 	// the identity, "team-a-node" for spiffe://example.org/team-a/node.
 	Name string
-	// Force writes over files that are there already.
+	// Out is the folder to write into, created where it is missing; empty: that of
+	// the authority. The trust anchors go there too, so that it can be mounted or
+	// copied to the peer as it is, and holds nobody else's key.
+	Out string
+	// Force writes over files that are there already; the anchors are written
+	// anyway, for they are the authority's.
 	Force bool
 }
 
@@ -74,7 +80,8 @@ func Init(dir string, opts InitOptions) (*Files, error) {
 	return files, files.write(ca.CertPEM(), key, opts.Force)
 }
 
-// Issue makes a leaf from the authority in the folder and writes it there.
+// Issue makes a leaf from the authority in the folder and writes it there, or
+// into Out.
 func Issue(dir string, opts IssueOptions) (*Files, error) {
 	ca, err := Load(dir)
 	if err != nil {
@@ -104,12 +111,34 @@ func Issue(dir string, opts IssueOptions) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
+	out := cmp.Or(opts.Out, dir)
+	if err := peerFolder(opts.Out); err != nil {
+		return nil, err
+	}
 	files := &Files{
-		Cert:     filepath.Join(dir, name+".pem"),
-		Key:      filepath.Join(dir, name+"-key.pem"),
+		Cert:     filepath.Join(out, name+".pem"),
+		Key:      filepath.Join(out, name+"-key.pem"),
 		NotAfter: leaf.chain[0].NotAfter,
 	}
-	return files, files.write(leaf.CertPEM(), key, opts.Force)
+	if err := files.write(leaf.CertPEM(), key, opts.Force); err != nil || opts.Out == "" {
+		return files, err
+	}
+	return files, writeFile(filepath.Join(out, CACertFile), ca.CertPEM(), 0o644)
+}
+
+// peerFolder makes the folder of a peer, if it is one: the anchors of an authority
+// that is there must not be replaced by those of another.
+func peerFolder(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(dir, CAKeyFile)); err == nil {
+		return fmt.Errorf("%s is the folder of an authority: want another for the peer", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("creating folder: %w", err)
+	}
+	return nil
 }
 
 // Load reads the authority that Init made in the folder. It refuses a key that

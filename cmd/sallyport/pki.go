@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,8 +24,16 @@ func initCommand(flags *flag.FlagSet) action {
 	flags.StringVar(&opts.TrustDomain, "trust-domain", "example.org", "SPIFFE trust `domain` whose IDs it signs")
 	flags.DurationVar(&opts.Lifetime, "lifetime", pki.DefaultCALifetime, "how long it is valid, a `duration` such as 720h")
 	flags.BoolVar(&opts.Force, "force", false, "replace an authority that is there already, and with it all that it signed")
+	keep := flags.Bool("keep", false, "leave an authority that is there already as it is: for scripts that run more than once")
 	return func(_ context.Context, c call) error {
+		if *keep && opts.Force {
+			return usageError{errors.New("--keep and --force: want one of them")}
+		}
 		files, err := pki.Init(*dir, opts)
+		if *keep && errors.Is(err, fs.ErrExist) {
+			fmt.Fprintf(c.stdout, "There is an authority in %s already; it stays.\n", *dir)
+			return nil
+		}
 		if err != nil {
 			return explainPKI(err)
 		}
@@ -79,6 +88,7 @@ func issueCommand(flags *flag.FlagSet) action {
 	})
 	flags.DurationVar(&opts.Lifetime, "lifetime", 0, "how long it is valid, a `duration` such as 24h (default 24h, or as long as the authority is)")
 	flags.StringVar(&opts.Name, "name", "", "write `NAME`.pem and NAME-key.pem (default after the identity)")
+	flags.StringVar(&opts.Out, "out", "", "write into this `folder` instead, the trust anchors too: what the peer's machine needs and no more")
 	flags.BoolVar(&opts.Force, "force", false, "replace a certificate of that name")
 	return func(_ context.Context, c call) error {
 		var err error
@@ -95,7 +105,7 @@ func issueCommand(flags *flag.FlagSet) action {
 		if err != nil {
 			return explainPKI(err)
 		}
-		describe(c.stdout, *dir, opts, files)
+		describe(c.stdout, cmp.Or(opts.Out, *dir), opts, files)
 		return nil
 	}
 }
