@@ -7,6 +7,9 @@ BENCHTIME ?= 1s
 FUZZTIME  ?= 20s
 FIPS      ?= ./...
 SOAK      ?= 5m
+# Without gRPC's own request log, which nobody reads and which links text/template:
+# with that the linker keeps every method there is, and the agent is 2 MB larger.
+TAGS      ?= grpcnotrace
 SESSIONS  ?= 10000
 ROUTES    ?= 20
 PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/v7 linux/riscv64 darwin/arm64 windows/amd64
@@ -14,12 +17,10 @@ ENGINE    ?= docker
 IMAGE     ?= sallyport
 TAG       ?= dev
 
-# grpcnotrace leaves out golang.org/x/net/trace, which nobody can look at here and
-# which brings html/template along: 2.7 MB of a daemon.
-BUILD := CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -ldflags=-s
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags=-s
 
 .DEFAULT_GOAL := help
-.PHONY: help build dist images demo test fips soak fleet lint proto readme bench microbench fuzz govulncheck clean
+.PHONY: help build dist images demo test fips soak fleet lint proto readme screenshots bench microbench fuzz govulncheck clean
 
 help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +48,7 @@ demo: ## show the whole thing on this machine, and stay up until Ctrl-C
 	@$(BUILD) -o bin/ ./cmd/sallyport
 	@./bin/sallyport demo
 
-test: ## run every test under the race detector (with Debian's prometheus installed, through it too)
+test: ## run every test under the race detector (with Debian's prometheus and chromium installed, by them too)
 	$(GO) test -race -timeout 10m ./...
 
 fips: ## run the tests under GODEBUG=fips140=only, which panics at any algorithm that FIPS 140 does not approve
@@ -70,6 +71,9 @@ proto: ## write the Go code of the wire contract again (a test fails when it dif
 
 readme: ## write the README's tables from the code again (a test fails when they differ)
 	UPDATE_README=1 $(GO) test -p 1 -count=1 -run Readme ./...
+
+screenshots: ## take the dashboard's pictures again, with chromium
+	UPDATE_SCREENSHOTS=1 $(GO) test -count=1 -run '^TestDashboard$$' ./testenv
 
 bench: ## compare with two plain reverse proxies and print the table; BENCH= takes flags, such as -short or -rows
 	$(GO) run ./testenv/bench $(BENCH)

@@ -180,8 +180,8 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Ready is nil while the agent has a valid certificate, and a proxy has welcomed it
-// and answered for each of its routes. Otherwise it says in one line what is
-// missing.
+// and answered for each of its routes. Otherwise it says what is missing, in a line for
+// each proxy.
 func (a *Agent) Ready() error {
 	if a.identity == nil {
 		return errNobody
@@ -200,14 +200,15 @@ func (a *Agent) Ready() error {
 		}
 		missing = append(missing, l.addr+": "+reason)
 	}
-	return errors.New(strings.Join(missing, "; "))
+	return errors.New(strings.Join(missing, "\n"))
 }
 
 func (a *Agent) hello() *tunnelv1.Hello {
 	return &tunnelv1.Hello{
-		Protocol:  protocolVersion,
-		AgentName: a.cfg.Name,
-		Software:  a.cfg.Software,
-		MaxLanes:  uint32(a.cfg.MaxConcurrentScrapes),
+		Protocol:     protocolVersion,
+		AgentName:    a.cfg.Name,
+		Software:     a.cfg.Software,
+		MaxLanes:     uint32(a.cfg.MaxConcurrentScrapes),
+		KeepsHeaders: true,
 	}
 }

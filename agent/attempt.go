@@ -43,11 +43,11 @@ type attempt struct {
 	lasted time.Duration // since the welcome, 0 without one
 	err    error
 
-	reason string // why it is not ready, "" when it is; under link.mu
+	standing standing // under link.mu
 }
 
 func newAttempt(l *link) *attempt {
-	return &attempt{link: l, settled: make(chan struct{}), ended: make(chan struct{}), reason: "connecting"}
+	return &attempt{link: l, settled: make(chan struct{}), ended: make(chan struct{}), standing: standing{reason: "connecting", since: time.Now()}}
 }
 
 // settling is closed when the attempt has settled. It is nil once that is noted,
@@ -71,7 +71,10 @@ func (a *attempt) ending() <-chan struct{} {
 func (a *attempt) say(reason string) {
 	a.link.mu.Lock()
 	defer a.link.mu.Unlock()
-	a.reason = reason
+	if reason != a.standing.reason {
+		a.standing.since = time.Now()
+	}
+	a.standing.reason, a.standing.hint = reason, ""
 }
 
 // run dials once and has one session, until it ends, ctx does, or stop does and it
@@ -138,7 +141,19 @@ func (a *attempt) welcomed(conn *connection, stream tunnelv1.Tunnel_ControlClien
 	log.Info("session established", "software", sayable(welcome.GetSoftware(), 64), "max_routes", welcome.GetMaxRoutes())
 	a.say("waiting for the proxy's answer to the routes")
 	a.link.agent.metrics.sessionBegan(a.link.addr)
-	return newSession(a, conn, stream, log)
+	s := newSession(a, conn, stream, log)
+	a.introduce(s, welcome)
+	return s
+}
+
+// introduce has the session told of.
+func (a *attempt) introduce(s *session, welcome *tunnelv1.Welcome) {
+	a.link.mu.Lock()
+	defer a.link.mu.Unlock()
+	told := &a.standing
+	told.session, told.connected = s, time.Now()
+	told.id, told.notAfter = s.proxy.peer.Identity.String(), s.proxy.peer.NotAfter
+	told.name, told.software = sayable(welcome.GetSessionId(), 64), sayable(welcome.GetSoftware(), 64)
 }
 
 // settle tells that each route was answered, by a proxy whose chain ends then.

@@ -39,6 +39,15 @@ func tooLarge(limit int64, whose string) ending {
 	return ending{code: tunnelv1.End_TOO_LARGE, reason: fmt.Sprintf("more than %s, %s", byteSize(limit), whose)}
 }
 
+// endingHints tell the operator what to do about a scrape that ended so.
+var endingHints = map[tunnelv1.End_Code]string{
+	tunnelv1.End_UNREACHABLE: "is the target running, and is its URL right?",
+	tunnelv1.End_REJECTED:    "see the target's certificate, and whether its URL leads to metrics",
+	tunnelv1.End_TOO_LARGE:   "raise that limit, or have the target export less",
+	tunnelv1.End_TIMEOUT:     "see why the target is slow, or raise the scrape_timeout of the job",
+	tunnelv1.End_BROKEN:      "see the target's own log",
+}
+
 // endingOf is the one table from an error of a target request to what the proxy
 // is told. ctx is the scrape's, begun its beginning.
 func endingOf(ctx context.Context, begun time.Time, err error) ending {

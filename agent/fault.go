@@ -83,12 +83,22 @@ func hint(err error) string {
 	switch {
 	case errors.As(err, &bye) && bye.code == tunnelv1.Goodbye_LIMIT:
 		return "the proxy has as many sessions as it takes: see SALLYPORT_MAX_SESSIONS and SALLYPORT_MAX_SESSIONS_PER_IDENTITY there"
+	case errors.As(err, &bye) && bye.code == tunnelv1.Goodbye_REFUSED:
+		return "the proxy's policy or its trust refuses this agent: renew the certificate if that has ended, else see the proxy's log"
 	case errors.As(err, &bye) && bye.code == tunnelv1.Goodbye_PROTOCOL, errors.As(err, &protocol):
 		return "compare the releases of the agent and the proxy"
 	case status.Code(errors.Unwrap(err)) == codes.Unimplemented:
 		return "that is no tunnel port of a Sallyport proxy: see SALLYPORT_PROXY_ADDRS"
 	}
 	return ""
+}
+
+// withHint adds a hint to what is logged, where there is one.
+func withHint(facts []any, hint string) []any {
+	if hint == "" {
+		return facts
+	}
+	return append(facts, "hint", hint)
 }
 
 const wrongPortHint = "that port does not speak Sallyport's TLS: SALLYPORT_PROXY_ADDRS wants the proxy's tunnel port"
@@ -112,7 +122,7 @@ func handshakeHint(reason authn.Reason) string {
 	case authn.WrongPurpose, authn.BadIdentity, authn.BadChain, authn.DemoAuthority:
 		return "the proxy's certificate is not one for a proxy"
 	case authn.NoMaterial:
-		return "the agent has no valid certificate of its own yet"
+		return "the agent has no valid certificate of its own: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one"
 	case authn.Rejected:
 		return "the proxy refuses the agent's certificate: the proxy's log says why"
 	case authn.Protocol, authn.NoCertificate:

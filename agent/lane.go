@@ -20,14 +20,17 @@ const lingerTime = 500 * time.Millisecond
 type lane struct {
 	stream   tunnelv1.Tunnel_LaneClient
 	requests chan scrapeJob // has room for one: the proxy may send the next on our End
-	// before is the last request, whose headers the next one may refer to. It belongs
-	// to who receives.
-	before *tunnelv1.ScrapeRequest
+	// before are the headers of the last request, nil if there was none: the next one
+	// may refer to them. They belong to who receives.
+	before *sentHeaders
 
 	mu     sync.Mutex
 	busy   bool
 	cancel context.CancelFunc // of the scrape under way
 }
+
+// sentHeaders are what of a scraper's headers crosses the tunnel.
+type sentHeaders struct{ accept, acceptEncoding, userAgent string }
 
 // scrapeJob is a request with the context that a Cancel ends.
 type scrapeJob struct {
@@ -116,13 +119,14 @@ var errLaneEnded = errors.New("the proxy ended the lane")
 
 // complete puts in the headers that the proxy left out.
 func (l *lane) complete(req *tunnelv1.ScrapeRequest) error {
-	if req.GetSameHeaders() {
-		if l.before == nil {
-			return protocolFault("a first request that refers to the one before")
-		}
-		req.Accept, req.AcceptEncoding, req.UserAgent = l.before.GetAccept(), l.before.GetAcceptEncoding(), l.before.GetUserAgent()
+	if !req.GetSameHeaders() {
+		l.before = &sentHeaders{req.GetAccept(), req.GetAcceptEncoding(), req.GetUserAgent()}
+		return nil
 	}
-	l.before = req
+	if l.before == nil {
+		return protocolFault("a first request that refers to the one before")
+	}
+	req.Accept, req.AcceptEncoding, req.UserAgent = l.before.accept, l.before.acceptEncoding, l.before.userAgent
 	return nil
 }
 

@@ -80,7 +80,11 @@ func (ls *laneSet) reconcile(ctx context.Context, now time.Time) {
 // gone notes the end of a lane.
 func (ls *laneSet) gone(end laneEnd, now time.Time) {
 	ls.open--
-	ls.log.Debug("lane ended", "error", sayableError(end.err), "open", ls.open, "wanted", ls.wanted)
+	facts := []any{"open", ls.open, "wanted", ls.wanted}
+	if end.err != nil {
+		facts = append(facts, "error", sayableError(end.err))
+	}
+	ls.log.Debug("lane ended", facts...)
 	switch {
 	case ls.open >= ls.wanted:
 		ls.retry.reset()

@@ -62,7 +62,7 @@ func (l *link) missing() string {
 	if l.front == nil {
 		return "not yet connected"
 	}
-	return l.front.reason
+	return l.front.standing.reason
 }
 
 // keep has sessions until stop ends, and the last ones drained. ctx ends later: it
@@ -170,13 +170,25 @@ func (l *link) begin(ctx context.Context, place **attempt) {
 	a := newAttempt(l)
 	*place = a
 	if place == &l.serving {
-		a.reason = l.missing()
-		l.show(a)
+		l.succeed(a)
 	}
 	ctx, a.cut = context.WithCancel(ctx)
 	stop, drain := context.WithCancel(ctx)
 	a.drain = drain
 	go a.run(ctx, stop)
+}
+
+// succeed makes a's readiness the link's, which is that of the one before until a says
+// otherwise.
+func (l *link) succeed(a *attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.standing.reason = "not yet connected"
+	if l.front != nil {
+		before := l.front.standing
+		a.standing.reason, a.standing.hint, a.standing.since = before.reason, before.hint, before.since
+	}
+	l.front = a
 }
 
 // show makes a's readiness the link's.
@@ -256,12 +268,20 @@ func (l *link) tell(a *attempt) {
 		reason = sayableError(a.err)
 	}
 	a.say(reason)
+	l.suggest(a, hint(a.err))
 	if a.lasted > 0 {
-		l.log.Warn("session ended, connecting again", "error", reason)
+		l.log.Warn("session ended, connecting again", withHint([]any{"error", reason}, hint(a.err))...)
 		l.told = ""
 		return
 	}
 	l.tellFailure(a, "no session, trying again until there is one")
+}
+
+// suggest says what to look at.
+func (l *link) suggest(a *attempt, hint string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.standing.hint = hint
 }
 
 func (l *link) tellFailure(a *attempt, message string) {
@@ -274,10 +294,6 @@ func (l *link) tellFailure(a *attempt, message string) {
 		l.log.Debug("still no session", "error", reason)
 		return
 	}
-	attrs := []any{"error", reason}
-	if hint := hint(a.err); hint != "" {
-		attrs = append(attrs, "hint", hint)
-	}
-	l.log.Warn(message, attrs...)
+	l.log.Warn(message, withHint([]any{"error", reason}, hint(a.err))...)
 	l.told = news
 }

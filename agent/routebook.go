@@ -57,6 +57,8 @@ type route struct {
 	again    time.Time // refused: when to offer it again
 	refusals int       // in a row
 	verdict  string    // the last refusal as it was told
+	// Of the last refusal.
+	code, reasons, decision string
 }
 
 // batch is one Register that waits for its answer.
@@ -234,6 +236,7 @@ func (b *routeBook) accept(path string, r *route) {
 	b.move(r, routeAccepted)
 	b.log.Debug("route accepted", "route", path)
 	r.refusals, r.verdict, r.batch = 0, "", nil
+	r.code, r.reasons, r.decision = "", "", ""
 }
 
 // refuse has the route offered again later, for a policy may change, and tells
@@ -246,14 +249,24 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 	r.again = now.Add(wait + rand.N(wait/4))
 
 	code, reasons := answer.GetCode().String(), sayableReasons(answer.GetReasons())
+	r.code, r.reasons, r.decision = code, reasons, sayable(answer.GetDecisionId(), 64)
 	tell := b.log.Warn
 	if verdict := code + ": " + reasons; verdict != r.verdict {
 		r.verdict = verdict
 	} else {
 		tell = b.log.Debug
 	}
-	tell("route refused, will be offered again", "route", path, "code", code, "reasons", reasons,
-		"decision", sayable(answer.GetDecisionId(), 64), "after", r.again.Sub(now).Round(time.Second))
+	facts := []any{"route", path, "code", code, "reasons", reasons,
+		"decision", r.decision, "after", r.again.Sub(now).Round(time.Second)}
+	tell("route refused, will be offered again", withHint(facts, refusalHints[answer.GetCode()])...)
+}
+
+// refusalHints tell the operator what to do about a refused route.
+var refusalHints = map[tunnelv1.RouteAnswer_Code]string{
+	tunnelv1.RouteAnswer_DENIED:  "have the proxy's policy allow it, or offer another path: the proxy's audit log has the decision, and `sallyport policy eval` explains it",
+	tunnelv1.RouteAnswer_OWNED:   "another identity holds the path: offer another, or have that one withdraw it",
+	tunnelv1.RouteAnswer_INVALID: "mend the target's entry",
+	tunnelv1.RouteAnswer_LIMIT:   "raise that limit, or offer fewer targets",
 }
 
 // revoked takes in what the proxy took away. A path that it does not hold means

@@ -64,7 +64,7 @@ func (s *scraper) scrape(ctx context.Context, req *tunnelv1.ScrapeRequest, out *
 	} else {
 		span.of(e)
 		status, end = s.pass(ctx, begun, e, req, out)
-		e.health.note(s.log, e.target.Path, end)
+		e.health.note(s.log, e.target.Path, status, end)
 	}
 	s.metrics.scraped(end, status, time.Since(begun))
 	span.ended(end, status)
@@ -256,13 +256,24 @@ func newHead(resp *http.Response, acceptEncoding string) (*tunnelv1.Head, ending
 
 // health remembers how the last scrape of a target ended, so that the log tells
 // a change and not each failure.
-type health struct{ last atomic.Int32 }
+type health struct {
+	last   atomic.Int32
+	status atomic.Int32           // of a whole answer
+	at     atomic.Int64           // when, in milliseconds since 1970
+	reason atomic.Pointer[string] // of the last failure
+}
 
-func (h *health) note(log *slog.Logger, path string, end ending) {
+func (h *health) note(log *slog.Logger, path string, status int, end ending) {
 	switch end.code {
 	case tunnelv1.End_CANCELLED, tunnelv1.End_BAD_REQUEST:
 		return // the scraper's doing, says nothing about the target
 	}
+	if end.code != tunnelv1.End_COMPLETE {
+		reason := end.reason
+		h.reason.Store(&reason)
+	}
+	h.status.Store(int32(status))
+	h.at.Store(time.Now().UnixMilli())
 	before := tunnelv1.End_Code(h.last.Swap(int32(end.code)))
 	if before == end.code {
 		return
@@ -272,7 +283,7 @@ func (h *health) note(log *slog.Logger, path string, end ending) {
 		if end.cause != nil {
 			attrs = append(attrs, "error", sayableError(end.cause))
 		}
-		log.Warn("scraping a target fails", attrs...)
+		log.Warn("scraping a target fails", withHint(attrs, endingHints[end.code])...)
 	} else if before != tunnelv1.End_CODE_UNSPECIFIED {
 		log.Info("scraping a target works again", "route", path)
 	}

@@ -32,8 +32,9 @@ type session struct {
 
 	in       chan *tunnelv1.ProxyMessage
 	inErr    chan error
-	out      chan *tunnelv1.AgentMessage // closed to end the stream on our side
-	outgoing *tunnelv1.AgentMessage      // the next for out
+	asked    chan chan<- map[string]AnswerInfo // by who wants to know how the routes are
+	out      chan *tunnelv1.AgentMessage       // closed to end the stream on our side
+	outgoing *tunnelv1.AgentMessage            // the next for out
 
 	proxy    *proven
 	snapshot *snapshot
@@ -58,6 +59,7 @@ func newSession(a *attempt, conn *connection, stream tunnelv1.Tunnel_ControlClie
 		in:      make(chan *tunnelv1.ProxyMessage),
 		inErr:   make(chan error, 1),
 		out:     make(chan *tunnelv1.AgentMessage),
+		asked:   make(chan chan<- map[string]AnswerInfo),
 		proxy:   newProven(agent.identity, conn.peer()),
 		routes:  newRouteBook(log, agent.metrics),
 		lanes:   newLaneSet(conn.client, agent.scraper, agent.cfg.MaxConcurrentScrapes, log, agent.metrics),
@@ -109,6 +111,8 @@ func (s *session) run(ctx, stop context.Context, end func()) error {
 			s.sent()
 		case <-s.snapshot.replaced:
 			s.want(s.attempt.link.agent.table.load())
+		case reply := <-s.asked:
+			reply <- s.routes.answers()
 		case end := <-s.lanes.ended:
 			s.lanes.gone(end, time.Now())
 		case <-stopped:

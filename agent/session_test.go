@@ -43,7 +43,7 @@ func TestSessionBegins(t *testing.T) {
 			c.Software = "1.2.3"
 		}})
 		session := r.session(t)
-		if h := session.hello; h.GetProtocol() != 1 || h.GetAgentName() != "test" || h.GetSoftware() != "1.2.3" || h.GetMaxLanes() != 8 {
+		if h := session.hello; h.GetProtocol() != 1 || h.GetAgentName() != "test" || h.GetSoftware() != "1.2.3" || h.GetMaxLanes() != 8 || !h.GetKeepsHeaders() {
 			t.Errorf("hello = %v", h)
 		}
 		want := &tunnelv1.Register{Routes: []*tunnelv1.Route{

@@ -294,6 +294,9 @@ func TestFilesKeepTheLastGoodOnes(t *testing.T) {
 			if closed(changed) {
 				t.Errorf("%s: putting it right is a change", name)
 			}
+			if n := len(log.lines("again those in force")); n != told {
+				t.Errorf("%s: told %d times in all that it was put right, want %d", name, n, told)
+			}
 		}
 		checkSecret(t, log.all(), secret)
 		checkSecret(t, log.all(), expired)

@@ -124,6 +124,9 @@ type reload struct {
 // same at the next look, and once.
 func (r *reload) look(set fileSet, use func(fileSet) error) {
 	if set.sum == r.good {
+		if r.fault != nil {
+			r.log.Info("certificate files are again those in force", "cert_file", set.paths.chain.path, "ca_file", set.paths.ca.path)
+		}
 		r.bad, r.fault = [sha256.Size]byte{}, nil
 		return
 	}

@@ -22,6 +22,7 @@ type gatherer struct {
 	// mu also keeps an alert or a key update of the reading side apart.
 	mu     sync.Mutex
 	buffer *[]byte // nil: nothing is held
+	failed error   // the first of writing what was held; nothing is written any more
 }
 
 // Hold keeps what is written from now on until Release, or until it is much.
@@ -33,7 +34,7 @@ func (g *gatherer) Hold() {
 	}
 }
 
-// Release writes what is held. An error is of any write since Hold.
+// Release writes what is held. An error is of any write of what was held so far.
 func (g *gatherer) Release() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -49,7 +50,10 @@ func (g *gatherer) Release() error {
 func (g *gatherer) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.buffer == nil {
+	switch {
+	case g.failed != nil:
+		return 0, g.failed
+	case g.buffer == nil:
 		return g.Conn.Write(p)
 	}
 	if len(*g.buffer)+len(p) > gatherBytes {
@@ -65,12 +69,21 @@ func (g *gatherer) Write(p []byte) (int, error) {
 }
 
 func (g *gatherer) writeHeld() error {
-	if len(*g.buffer) == 0 {
-		return nil
+	if len(*g.buffer) > 0 && g.failed == nil {
+		_, g.failed = g.Conn.Write(*g.buffer)
 	}
-	_, err := g.Conn.Write(*g.buffer)
 	*g.buffer = (*g.buffer)[:0]
-	return err
+	return g.failed
+}
+
+// cut ends the connection under a write that its peer does not take. TLS would do so
+// itself if it were its own: it believes all written that is held.
+func (g *gatherer) cut() {
+	if g.mu.TryLock() {
+		g.mu.Unlock()
+		return
+	}
+	_ = g.Conn.Close()
 }
 
 // gathered is a TLS connection over a gatherer: each of its writes is one, however
@@ -78,6 +91,12 @@ func (g *gatherer) writeHeld() error {
 type gathered struct {
 	net.Conn
 	under *gatherer
+}
+
+// Close implements net.Conn.
+func (g gathered) Close() error {
+	g.under.cut()
+	return g.Conn.Close()
 }
 
 // Write implements net.Conn.

@@ -6,8 +6,11 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/pki"
@@ -92,4 +95,57 @@ func TestHeldWritesArriveTogether(t *testing.T) {
 	if under.Release() == nil {
 		t.Error("what is held when the connection ends is lost without an error")
 	}
+}
+
+// A connection whose peer reads nothing is cut at once, however much is held.
+func TestCloseCutsAHeldWrite(t *testing.T) {
+	t.Parallel()
+	ca := newCA(t, pki.CAConfig{TrustDomain: domain})
+	p := startProxy(t, files(t, authn.Server, proxyLeaf(t, ca), ca), newFailures())
+	raw, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds := authn.TunnelClientCredentials(files(t, authn.Client, agentLeaf(t, ca), ca), spiffeid.RequireFromString(prxyID))
+	stuck := &stuckConn{Conn: raw, writing: make(chan struct{}), closed: make(chan struct{})}
+	conn, _, err := creds.ClientHandshake(t.Context(), p.addr, stuck)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck.stick.Store(true)
+	written := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(make([]byte, 32<<10))
+		written <- err
+	}()
+	<-stuck.writing
+	_ = conn.Close()
+	if <-written == nil {
+		t.Error("the write that was cut has ended well")
+	}
+}
+
+// stuckConn has a peer that reads nothing any more: only Close ends a write, as no
+// deadline of a few seconds may have to.
+type stuckConn struct {
+	net.Conn
+	stick   atomic.Bool
+	once    sync.Once
+	writing chan struct{}
+	shut    sync.Once
+	closed  chan struct{}
+}
+
+func (c *stuckConn) Write(p []byte) (int, error) {
+	if !c.stick.Load() {
+		return c.Conn.Write(p)
+	}
+	c.once.Do(func() { close(c.writing) })
+	<-c.closed
+	return 0, net.ErrClosed
+}
+
+func (c *stuckConn) Close() error {
+	c.shut.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }

@@ -8,9 +8,10 @@ import (
 
 const (
 	// shakePatience is how long a peer may be waited for before another can take its
-	// place. Strangers who say nothing so hold up others only where more than a
-	// thousand of them come in a second.
-	shakePatience = time.Second
+	// place. Strangers who say nothing, or little, so hold up others only where hundreds
+	// of them come in a second. Less would drop the agents of a fleet that comes back at
+	// once, of which each has to wait for its own machine, too.
+	shakePatience = 3 * time.Second
 	// shakeMoment is how often a listener that is full looks for room.
 	shakeMoment = 5 * time.Millisecond
 )

@@ -198,14 +198,17 @@ func (w *WorkloadAPI) tell(err error) {
 		w.told = cause
 		switch {
 		case held == nil:
-			w.log.Warn("no identity from the Workload API", "cause", cause)
+			w.log.Warn("no identity from the Workload API", "cause", cause, "hint", socketHint)
 		case gone:
-			w.log.Warn("our SVID was withdrawn: it serves until its end", "cause", cause, "not_after", held.NotAfter())
+			w.log.Warn("our SVID was withdrawn: it serves until its end", "cause", cause, "not_after", held.NotAfter(),
+				"hint", "it has no registration entry any more: make one, or stop this daemon")
 		default:
-			w.log.Warn("no update from the Workload API: what it gave serves until its end", "cause", cause, "not_after", held.NotAfter())
+			w.log.Warn("no update from the Workload API: what it gave serves until its end", "cause", cause, "not_after", held.NotAfter(), "hint", socketHint)
 		}
 	}
 }
+
+const socketHint = "see that the SPIRE agent runs and is well, has an entry for this daemon, and that SPIFFE_ENDPOINT_SOCKET is its socket"
 
 // noSVIDs is what the library says of an answer without any.
 const noSVIDs = "no SVIDs in response"

@@ -159,8 +159,8 @@ func (a *Audit) unfold(then time.Time) {
 	}
 	if lost > 0 {
 		a.writer.log.Error("the audit log lost lines: they came faster than they can be written", "lost", lost)
-		a.writer.writeLoss(lost)
 	}
+	a.writer.writeLoss(lost)
 }
 
 // drain writes what is left. What is recorded from now on is lost, and counted.

@@ -295,6 +295,57 @@ func TestAuditNeverBlocks(t *testing.T) {
 	})
 }
 
+// TestAuditTellsOfLossOnce: a sink that fails just as it would be told how much was lost
+// is told when it can be, of all that was lost by then.
+func TestAuditTellsOfLossOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuditing(t)
+		revoked := func(events int) {
+			for range events {
+				e := denial("/a")
+				e.Effect = authz.Revoked
+				a.Record(e)
+			}
+		}
+		sink := func(f func(p []byte) (int, error)) {
+			a.out.mu.Lock()
+			defer a.out.mu.Unlock()
+			a.out.fail = f
+		}
+		lines := 0
+		sink(func(p []byte) (int, error) {
+			if strings.Contains(string(p), `"effect":"lost"`) {
+				return 0, errors.New("no space left")
+			}
+			lines++
+			return len(p), nil
+		})
+		revoked(20_000)
+		a.start()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		a.out.mu.Lock() // nothing can be written
+		revoked(20_000)
+		a.out.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		sink(nil)
+		time.Sleep(10 * time.Second)
+		a.stop()
+		told := a.lines()
+		if len(told) != 1 || told[0]["effect"] != "lost" || told[0]["count"] != float64(40_000-lines) {
+			t.Errorf("of %d lost it is told %v", 40_000-lines, told)
+		}
+		if lost := a.counter("sallyport_proxy_audit_dropped_total"); lost != float64(40_000-lines) {
+			t.Errorf("%v lost of %d", lost, 40_000-lines)
+		}
+		if log := a.log.String(); strings.Count(log, "faster than") != 2 {
+			t.Errorf("logged %s", log)
+		}
+	})
+}
+
 func TestAuditOff(t *testing.T) {
 	t.Parallel()
 	var none *authz.Audit

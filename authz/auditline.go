@@ -132,17 +132,26 @@ type auditWriter struct {
 	failed bool // the last line could not be written
 	torn   bool // and a part of it was
 	lost   int
+	untold int // events that came too fast, of which no line tells yet
 }
 
 func (w *auditWriter) write(f folded) { w.writeFor(f, max(f.count, 1)) }
 
-// writeLoss says how many events have no line. They are counted as dropped already.
-func (w *auditWriter) writeLoss(lost int) {
-	w.writeFor(folded{event: &Event{Time: time.Now(), Effect: Lost}, count: lost, various: true}, 0)
+// writeLoss says how many events have no line because they came too fast, so many more
+// than it was told before. They are counted as dropped already. What cannot be said now
+// is said the next time.
+func (w *auditWriter) writeLoss(more int) {
+	w.untold += more
+	if w.untold == 0 {
+		return
+	}
+	if w.writeFor(folded{event: &Event{Time: time.Now(), Effect: Lost}, count: w.untold, various: true}, 0) {
+		w.untold = 0
+	}
 }
 
-// writeFor writes a line that stands for so many events.
-func (w *auditWriter) writeFor(f folded, events int) {
+// writeFor writes a line that stands for so many events; false: it could not.
+func (w *auditWriter) writeFor(f folded, events int) bool {
 	var out bytes.Buffer
 	if w.torn {
 		out.WriteByte('\n')
@@ -167,4 +176,5 @@ func (w *auditWriter) writeFor(f folded, events int) {
 		w.log.Info("the audit log is written again", "lost", w.lost)
 		w.failed, w.lost = false, 0
 	}
+	return err == nil
 }

@@ -21,8 +21,8 @@ import (
 // Read are *.rego, *.json, *.yaml and *.yml, at any depth, up to 16 MiB each and
 // 64 MiB in all; names that begin with a dot are not, nor is any other file. A data
 // file's folder is its place under data. The file data.schema.json at the top is no
-// data: it is the JSON schema that all data together must satisfy. Files that end in _test.rego take part in
-// the tests alone.
+// data: it is the JSON schema that all data together must satisfy. Files that end in
+// _test.rego take part in the tests alone.
 func Compile(ctx context.Context, fsys fs.FS, opts Options) (*Policy, error) {
 	return Load(ctx, FolderPlace(fsys, ""), opts)
 }

@@ -115,11 +115,11 @@ func fieldsAt(of []inputField, ref ast.Ref) fields {
 }
 
 // readsOf says what the values at the given places of data can depend on, of an input
-// with these fields. It follows the text of the compiled rules, not their values: each mention of
-// the input counts for all that is at that place and below, and each mention of data
-// brings in every rule that may be there, whatever the condition. What is built from
-// the input can come from such a mention only, so nothing that an evaluation reads is
-// missed. Functions count where they are named, be it as the stand-in of another.
+// with these fields. It follows the text of the compiled rules, not their values: each
+// mention of the input counts for all that is at that place and below, and each mention
+// of data brings in every rule that may be there, whatever the condition. What is built
+// from the input can come from such a mention only, so nothing that an evaluation reads
+// is missed. Functions count where they are named, be it as the stand-in of another.
 func readsOf(c *ast.Compiler, of []inputField, places []ast.Ref) fields {
 	r := reader{of: of, tree: c.RuleTree, seen: make(map[*ast.Rule]bool)}
 	r.visitor = ast.NewGenericVisitor(r.visit)

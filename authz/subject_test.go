@@ -53,11 +53,16 @@ func TestSubjectDecidesAlike(t *testing.T) {
 	folders["prod revoked"] = overlay(folders["builtin:prod"], "data.json", `{
 		"grants": {"spiffe://example.org/*": {"paths": {"/*": {}}}},
 		"scrapers": {}, "revoked": {"ids": {}, "serials": {"0a1b": "lost"}, "spki_sha256": {}}}`)
+	// What must ask for a value has contains, not == or startswith: those OPA answers from
+	// its index of rules, without a look at what is known.
 	for name, rego := range map[string]string{
 		"input replaced": `allow if ours with input.agent as {"id": input.route.path}
 			ours if input.agent.id == "/team-b"
 			reasons contains "ours" if ours
 			reasons contains "not ours" if not ours`,
+		"input replaced for the first route alone": `allow if { input.route.path == "/team-a/node"; ours with input.agent as {"id": "evil"} }
+			allow if { input.route.path != "/team-a/node"; ours }
+			ours if contains(input.agent.id, "evil")`,
 		"data replaced": `allow if not listed
 			listed if data.list[input.agent.id]
 			reasons contains "listed" if listed with data.list as {input.agent.id: input.route.path == "/team-b"}`,
@@ -67,6 +72,9 @@ func TestSubjectDecidesAlike(t *testing.T) {
 		"conflict": `allow if who == "a"
 			who := "a" if startswith(input.agent.id, "spiffe")
 			who := "b" if input.route.path == "/boom"`,
+		"conflict about the agent": `allow if { who == "a"; input.route.path == "/team-b" }
+			who := "a" if startswith(input.agent.id, "spiffe")
+			who := "b" if endswith(input.agent.id, "/team-a/node")`,
 		"failing builtin": `allow if { not number; input.route.path != "/team-b" }
 			number if { input.route.path == "/boom"; to_number(input.agent.id) }`,
 		"state": `allow if few
@@ -92,6 +100,10 @@ func TestSubjectDecidesAlike(t *testing.T) {
 	} {
 		folders[name] = folder(map[string]string{"register.rego": "package sallyport.register\n" + rego})
 	}
+	folders["shared with sessions"] = folder(map[string]string{
+		"register.rego": "package sallyport.register\nallow if offering\noffering if contains(input.action, \"reg\")",
+		"session.rego":  "package sallyport.session\nallow if not data.sallyport.register.offering",
+	})
 	for name, fsys := range folders {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

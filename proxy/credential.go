@@ -82,10 +82,18 @@ func (s scrapes) turnAway(w http.ResponseWriter, r *http.Request, err error) Out
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		text = "a client certificate or a bearer token is needed"
 	}
-	if !errors.Is(err, errNoCredential) {
+	if errors.Is(err, errNoCredential) {
+		if s.strangerNotice.now() {
+			s.log.Warn("scraper without a credential", "remote", r.RemoteAddr, "outcome", string(Unauthenticated),
+				"hint", "give the scrape job cert_file and key_file in its tls_config, or a bearer token")
+		}
+	} else {
 		s.metrics.tokensRefused.WithLabelValues(string(authn.ReasonOf(err))).Inc()
 		text = "the bearer token is not valid"
-		s.noticeToken(r, err)
+		if s.tokenNotice.now() {
+			s.log.Warn("bearer token refused", "remote", r.RemoteAddr, "outcome", string(Unauthenticated), "reason", string(authn.ReasonOf(err)), "error", err,
+				"hint", "its audience must be SALLYPORT_SCRAPE_URL, its issuer a trusted one, and its time not over")
+		}
 	}
 	return s.fail(w, r, &failure{outcome: Unauthenticated, text: text, cause: err})
 }
@@ -99,14 +107,4 @@ func (s scrapes) noticeLapse(r *http.Request, err error) {
 	}
 	s.metrics.connectionsEnded.WithLabelValues(string(reason)).Inc()
 	s.log.Info("connection of a scraper ended", "remote", r.RemoteAddr, "reason", string(reason), "error", err)
-}
-
-// noticeToken logs why a token is refused, but not each time: strangers send them.
-func (s scrapes) noticeToken(r *http.Request, err error) {
-	const pause = 10 * time.Second
-	now := time.Now()
-	if last := s.tokenLogged.Load(); last != nil && now.Sub(*last) < pause || !s.tokenLogged.CompareAndSwap(last, &now) {
-		return
-	}
-	s.log.Warn("bearer token refused", "remote", r.RemoteAddr, "reason", string(authn.ReasonOf(err)), "error", err)
 }

@@ -16,6 +16,7 @@ const (
 	registerAction  = "register"
 	scrapeAction    = "scrape"
 	discoveryAction = "discovery"
+	adminAction     = "admin"
 )
 
 // deciding are the metrics of the decisions on one action.
@@ -34,13 +35,13 @@ func (m *metrics) decisions() []prometheus.Collector {
 		.000001, .0000025, .000005, .00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25),
 		[]string{"action"})
 	m.deciding = make(map[string]*deciding)
-	for _, action := range []string{sessionAction, registerAction, scrapeAction, discoveryAction} {
+	for _, action := range []string{sessionAction, registerAction, scrapeAction, discoveryAction, adminAction} {
 		m.deciding[action] = &deciding{
 			allowed: results.WithLabelValues(action, "allow"),
 			denied:  results.WithLabelValues(action, "deny"),
 			faulty:  results.WithLabelValues(action, "fault"),
 		}
-		if action != discoveryAction {
+		if action != discoveryAction && action != adminAction {
 			m.deciding[action].took = took.WithLabelValues(action)
 		}
 	}

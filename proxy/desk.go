@@ -15,10 +15,14 @@ type desk struct{ places chan struct{} }
 
 func newDesk(cores int) *desk { return &desk{places: make(chan struct{}, cores)} }
 
-// at does work when there is a place, unless ctx ends before. It does so on another
-// goroutine: an evaluation is deep, and the goroutine of a session, which then waits for
-// days, would keep the 32 KiB of stack that it takes.
+// at does work when there is a place, unless ctx ends before. Work is to be short, so
+// that none keeps the others waiting. It is done on another goroutine: an evaluation is
+// deep, and the goroutine of a session, which then waits for days, would keep the 32 KiB
+// of stack that it takes.
 func (d *desk) at(ctx context.Context, work func() error) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
 	select {
 	case d.places <- struct{}{}:
 	case <-ctx.Done():

@@ -42,6 +42,8 @@ type discovery struct {
 	// turns are for deciding. A listing of a fleet is thousands of decisions: half of
 	// the machine is left to scrapes. Who waits for a slow reader has no turn.
 	turns chan struct{}
+	// faultNotice is of a policy that faults: a scraper lists as often as it likes.
+	faultNotice seldom
 
 	mu        sync.Mutex
 	all       int
@@ -155,7 +157,7 @@ func checkDiscovery(r *http.Request) *failure {
 
 // listed says how a listing ended, and answers where that is still open.
 func (s scrapes) listed(l *listing, r *http.Request, err error) Outcome {
-	if l.faults > 0 {
+	if l.faults > 0 && s.discovery.faultNotice.now() {
 		s.log.Error("policy faults, routes not listed", "scraper", l.scraper.ID, "routes", l.faults, "first", l.faultAt, "fault", l.fault)
 	}
 	outcome := OK

@@ -193,6 +193,9 @@ func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
 	if e.length > 0 && (e.body > e.length || whole && e.body < e.length) {
 		return errContract
 	}
+	if (head.GetStatus() == http.StatusNoContent || e.status == http.StatusNoContent) && e.body+e.length > 0 {
+		return errContract
+	}
 	if head != nil {
 		if err := e.writeHead(head, whole); err != nil {
 			return err
@@ -216,7 +219,7 @@ func (e *exchange) endOf(end *tunnelv1.End) error {
 	if end.GetCode() == tunnelv1.End_CANCELLED && e.ctx.Err() != nil {
 		return errHungUp
 	}
-	return &endError{code: end.GetCode(), reason: oneLine(end.GetReason())}
+	return &endError{code: end.GetCode(), reason: oneLine(end.GetReason(), maxReason)}
 }
 
 // writeHead sends the target's status and the two headers that say what the body
@@ -334,10 +337,10 @@ var words = map[Outcome]string{
 	Busy:              "the agent is busy",
 }
 
-// oneLine makes one bounded line of what a peer says.
-func oneLine(s string) string {
-	if len(s) > maxReason {
-		s = s[:maxReason]
+// oneLine makes one line of at most that many bytes of what a peer says.
+func oneLine(s string, most int) string {
+	if len(s) > most {
+		s = s[:most]
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

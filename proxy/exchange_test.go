@@ -26,6 +26,11 @@ func head(status uint32) *tunnelv1.Head {
 func end(code tunnelv1.End_Code) *tunnelv1.End { return &tunnelv1.End{Code: code} }
 
 // An agent that breaks the contract costs its own scrape and its lane.
+// long is a head that says how long the body is.
+func long(length uint64) *tunnelv1.Head {
+	return &tunnelv1.Head{Status: 200, ContentType: "text/plain", ContentLength: length}
+}
+
 func TestAgentBreaksContract(t *testing.T) {
 	type replies = []*tunnelv1.LaneReply
 	whole := &tunnelv1.LaneReply{Head: head(200), Body: []byte("a 1\n"), End: end(tunnelv1.End_COMPLETE)}
@@ -53,6 +58,15 @@ func TestAgentBreaksContract(t *testing.T) {
 		"breaks off":          {replies{{Head: head(200), Body: []byte("a")}}, proxy.Truncated, false},
 		"over the limit":      {replies{{Head: head(200), Body: make([]byte, 2000), End: end(tunnelv1.End_COMPLETE)}}, proxy.TooLarge, true},
 		"over it, in parts":   {replies{{Head: head(200), Body: make([]byte, 900)}, {Body: make([]byte, 900)}, {End: end(tunnelv1.End_COMPLETE)}}, proxy.Truncated, true},
+		"as long as said":     {replies{{Head: long(3), Body: []byte("a")}, {Body: []byte("bc"), End: end(tunnelv1.End_COMPLETE)}}, proxy.OK, true},
+		"longer than said":    {replies{{Head: long(3), Body: []byte("a")}, {Body: []byte("bcd"), End: end(tunnelv1.End_COMPLETE)}}, proxy.Truncated, false},
+		"shorter than said":   {replies{{Head: long(3), Body: []byte("a")}, {Body: []byte("b"), End: end(tunnelv1.End_COMPLETE)}}, proxy.Truncated, false},
+		"shorter, at once":    {replies{{Head: long(3), Body: []byte("a"), End: end(tunnelv1.End_COMPLETE)}}, proxy.AgentGone, false},
+		"says too much":       {replies{{Head: long(5000), Body: []byte("a")}}, proxy.TooLarge, false},
+		"says all there is":   {replies{{Head: long(1 << 63), Body: []byte("a")}}, proxy.TooLarge, false},
+		"a body of nothing":   {replies{{Head: head(204), Body: []byte("a"), End: end(tunnelv1.End_COMPLETE)}}, proxy.AgentGone, false},
+		"a body after that":   {replies{{Head: head(204)}, {Body: []byte("a"), End: end(tunnelv1.End_COMPLETE)}}, proxy.Truncated, false},
+		"nothing, as said":    {replies{{Head: head(204), End: end(tunnelv1.End_COMPLETE)}}, proxy.TargetStatus, true},
 		"cancelled by itself": {replies{{End: end(tunnelv1.End_CANCELLED)}}, proxy.AgentGone, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -274,6 +274,45 @@ func TestAgentThatTalksOutOfTurn(t *testing.T) {
 	testenv.WaitMetric(w, w.Proxy, 0, "sallyport_proxy_lanes", "state", "idle")
 }
 
+// Headers that an agent had in the request before are left out, but not for one that
+// does not say that it keeps them: it would scrape without any.
+func TestHeadersAreRepeatedForWhoDoesNotKeepThem(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	scraper := w.Scraper("prometheus")
+	for _, keeps := range []bool{false, true} {
+		path := fmt.Sprint("/team-a/node/", keeps)
+		a := newRawAgent(t, w, "team-a/node")
+		first := hello()
+		first.GetHello().KeepsHeaders = keeps
+		a.send(first)
+		if a.receive().GetWelcome() == nil {
+			t.Fatal("not welcomed")
+		}
+		lane, err := a.client.Lane(a.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.offer(routeOffer(path))
+		for i := range 3 {
+			done := make(chan struct{})
+			go func() { defer close(done); scraper.Get(path, "Accept", "text/plain", "User-Agent", "one") }()
+			message, err := lane.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, again := message.GetScrape(), keeps && i > 0
+			if whole := request.GetAccept() == "text/plain" && request.GetUserAgent() == "one"; whole == again || request.GetSameHeaders() != again {
+				t.Errorf("keeps %t, request %d: %v", keeps, i, request)
+			}
+			if err := lane.Send(&tunnelv1.LaneReply{Head: &tunnelv1.Head{Status: 200}, End: &tunnelv1.End{Code: tunnelv1.End_COMPLETE}}); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+		}
+	}
+}
+
 // A route is held under the claims that were allowed: offered again with others,
 // which are refused, it is no longer served.
 func TestRefusedClaimsTakeTheRouteAway(t *testing.T) {

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/authz"
@@ -17,8 +15,10 @@ type SessionInfo struct {
 	Idle     int       `json:"lanes_idle"`
 	Lent     int       `json:"lanes_lent"`
 	Draining bool      `json:"draining"`
-	Group    string    `json:"tls_group"` // the key exchange of its connection
-	Suite    string    `json:"tls_suite"`
+	// NotBefore is when the agent's certificate began.
+	NotBefore time.Time `json:"not_before"`
+	Group     string    `json:"tls_group"` // the key exchange of its connection
+	Suite     string    `json:"tls_suite"`
 }
 
 // AgentInfo is an agent as policies see it: input.agent.
@@ -40,7 +40,8 @@ type AgentInfo struct {
 type RouteInfo struct {
 	Path      string            `json:"path"`
 	Owner     string            `json:"owner"`
-	State     string            `json:"state"` // "served" or "gone"
+	State     string            `json:"state"`           // "served" or "gone"
+	Since     *time.Time        `json:"since,omitempty"` // when the session registered it
 	GoneSince *time.Time        `json:"gone_since,omitempty"`
 	Session   string            `json:"session,omitempty"`
 	Agent     *AgentInfo        `json:"agent,omitempty"`
@@ -51,6 +52,28 @@ type RouteInfo struct {
 	Decision  string            `json:"decision,omitempty"`
 	InFlight  int64             `json:"in_flight"`
 	Last      Outcome           `json:"last_outcome,omitempty"`
+	Failure   *FailureInfo      `json:"last_failure,omitempty"`
+	Name      string            `json:"agent_name,omitempty"` // of a route that is gone: what its agent called itself
+
+	// Recent are the last scrapes, the latest first: /api/v1/scrapes has them.
+	Recent []ScrapeInfo `json:"-"`
+}
+
+// ScrapeInfo describes a scrape of a route that is over.
+type ScrapeInfo struct {
+	Route    string    `json:"route"`
+	At       time.Time `json:"at"` // of its end
+	Duration float64   `json:"duration_seconds"`
+	Bytes    int64     `json:"bytes"` // of the body, as it crossed the tunnel
+	Outcome  Outcome   `json:"outcome"`
+}
+
+// FailureInfo describes the last scrape of a route that failed.
+type FailureInfo struct {
+	At      time.Time `json:"at"`
+	Outcome Outcome   `json:"outcome"`
+	Text    string    `json:"text"`
+	Scraper string    `json:"scraper"` // the identity, "" of an anonymous one
 }
 
 // TargetInfo is where an agent says its route leads.
@@ -69,52 +92,18 @@ type LimitsInfo struct {
 	MaxRoutes    int64 `json:"max_routes,omitempty"`
 }
 
-// Sessions lists the sessions, the oldest first.
-func (p *Proxy) Sessions() []SessionInfo {
-	all := p.sessions.all()
-	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.seq, b.seq) })
-	infos := make([]SessionInfo, 0, len(all))
-	for _, s := range all {
-		info := SessionInfo{ID: s.id, Agent: agentInfo(s.agentInput()), Since: s.since, Draining: s.draining.Load()}
-		info.Group, info.Suite = s.peer().GroupName(), s.peer().SuiteName()
-		info.Routes = len(p.routes.grantsOf(s))
-		info.Idle, info.Lent = s.lanes.size()
-		infos = append(infos, info)
-	}
-	return infos
-}
-
-// Routes lists the routes by path, once for each session that holds one.
-func (p *Proxy) Routes() []RouteInfo {
-	infos := p.routes.list()
-	slices.SortStableFunc(infos, func(a, b RouteInfo) int { return cmp.Compare(a.Path, b.Path) })
-	return infos
-}
-
-func (t *table) list() []RouteInfo {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	infos := make([]RouteInfo, 0, len(t.routes))
-	for _, r := range t.routes {
-		if len(r.grants) == 0 {
-			info := r.info("gone")
-			info.GoneSince = &r.goneSince
-			infos = append(infos, info)
-		}
-		for _, g := range r.grants {
-			infos = append(infos, g.info())
-		}
-	}
-	return infos
-}
-
 func (r *route) info(state string) RouteInfo {
-	last, _ := r.last.Load().(Outcome)
-	return RouteInfo{Path: r.path, Owner: r.owner.String(), State: state, InFlight: r.flying.Load(), Last: last}
+	info := RouteInfo{Path: r.path, Owner: r.owner.String(), State: state, InFlight: r.flying.Load(), Last: r.lastOutcome()}
+	if r.lost != nil && state == stateGone {
+		info.GoneSince, info.Labels, info.Name = &r.lost.since, r.lost.labels, r.lost.agent
+	}
+	return info
 }
 
 func (g *grant) info() RouteInfo {
-	info := g.route.info("served")
+	info := g.route.info(stateServed)
+	since := time.Unix(g.since, 0).UTC()
+	info.Since = &since
 	agent, target := agentInfo(g.session.agentInput()), g.claim.GetTarget()
 	info.Session, info.Agent, info.Decision = g.session.id, &agent, g.decision
 	info.Claimed, info.Labels = g.claim.GetLabels(), g.labels

@@ -101,6 +101,7 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 			continue
 		case decision.Allow:
 			answer.Code, answer.Reasons = tunnelv1.RouteAnswer_LIMIT, []string{p.routes.full(decision.Limits).Error()}
+			event.why = answer.Reasons[0]
 		}
 		if !p.routes.revoke(g) {
 			continue // the agent was faster
@@ -120,8 +121,8 @@ func (p *Proxy) judgeSession(ctx context.Context, s *session) map[held]bool {
 const judgedInARow = 64
 
 // decideGrants decides on each of the session's routes, as they all are now.
-func (p *Proxy) decideGrants(ctx context.Context, s *session, subject *authz.Subject, grants []*grant) []authz.Event {
-	events := make([]authz.Event, len(grants))
+func (p *Proxy) decideGrants(ctx context.Context, s *session, subject *authz.Subject, grants []*grant) []verdict {
+	events := make([]verdict, len(grants))
 	decide := func(from, to int) {
 		for i := from; i < to; i++ {
 			events[i] = p.decideRegister(ctx, s, subject, grants[i].claim)

@@ -20,13 +20,15 @@ type lane struct {
 	idleSince time.Time
 	// headers are those of the last request. They belong to who has borrowed the lane.
 	headers sentHeaders
+	// keepsHeaders: the agent knows those, and they need not be sent again.
+	keepsHeaders bool
 }
 
 // sentHeaders are what of a scraper's headers crosses the tunnel.
 type sentHeaders struct{ accept, acceptEncoding, userAgent string }
 
-func newLane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnelv1.LaneRequest]) *lane {
-	return &lane{stream: stream, end: make(chan struct{})}
+func newLane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnelv1.LaneRequest], keepsHeaders bool) *lane {
+	return &lane{stream: stream, end: make(chan struct{}), keepsHeaders: keepsHeaders}
 }
 
 // park is the lane's handler: it returns when the lane is closed from either
@@ -46,7 +48,7 @@ func (l *lane) close() { l.once.Do(func() { close(l.end) }) }
 // the one before.
 func (l *lane) start(request *tunnelv1.ScrapeRequest) error {
 	headers := sentHeaders{request.GetAccept(), request.GetAcceptEncoding(), request.GetUserAgent()}
-	if headers == l.headers {
+	if l.keepsHeaders && headers == l.headers {
 		request.Accept, request.AcceptEncoding, request.UserAgent = "", "", ""
 		request.SameHeaders = headers != sentHeaders{}
 	}

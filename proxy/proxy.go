@@ -78,8 +78,10 @@ type Proxy struct {
 
 	trust, scrapeTrust authn.Trust
 	tokens             Tokens
-	// tokenLogged is when a refused token was logged last.
-	tokenLogged atomic.Pointer[time.Time]
+	// Of a refused token, and of a scraper without any credential.
+	tokenNotice, strangerNotice seldom
+
+	unserved unserved
 
 	sessions *sessions
 	routes   *table
@@ -89,6 +91,11 @@ type Proxy struct {
 	tracer   trace.Tracer // nil: off
 
 	discovery *discovery
+
+	// What people are told, and nothing depends on.
+	rejections *rejections
+	browsing   browsing
+	serving    atomic.Bool
 }
 
 // New makes a proxy that does nothing yet. The error names every fault of cfg.
@@ -104,7 +111,8 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		flights:  newFlights(),
 		settled:  newSettled(parts.Policy.Changed()),
 
-		discovery: newDiscovery(cfg),
+		discovery:  newDiscovery(cfg),
+		rejections: newRejections(),
 	}
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
@@ -119,9 +127,11 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 // listeners. nil: a clean stop. The listeners' type keeps anything from being
 // served that has not shaken hands: see authn.ListenTunnel, authn.ListenHTTPS.
 func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Listener) error {
+	p.serving.Store(true)
+	defer p.serving.Store(false)
 	// Asked for before anybody is let in, so that no change is missed.
 	trust, scrapeTrust := p.trust.Changed(), p.scrapeTrust.Changed()
-	agents := newTunnelServer(&tunnel{Proxy: p, desk: newDesk(p.cores)})
+	agents := newTunnelServer(&tunnel{Proxy: p, admissions: newDesk(p.cores), offers: newDesk(p.cores)})
 	health := newTunnelHealth(context.WithoutCancel(ctx), p.sessions)
 	grpc_health_v1.RegisterHealthServer(agents, health)
 	scrapers := p.newScrapeServer()
@@ -173,8 +183,11 @@ func (p *Proxy) Run(ctx context.Context, agentListener, scrapeListener *authn.Li
 
 // Ready reports why the proxy takes no scrapes, nil if it does.
 func (p *Proxy) Ready() error {
-	if p.flights.closed() {
+	switch {
+	case p.flights.closed():
 		return errors.New("the proxy is stopping")
+	case !p.serving.Load():
+		return errors.New("the proxy does not serve agents and scrapers yet")
 	}
 	return nil
 }
@@ -217,6 +230,13 @@ func (p *Proxy) drain(ctx context.Context, scrapers *http.Server) {
 		p.end(s, refuse(tunnelv1.Goodbye_SHUTDOWN, "the proxy is stopping"))
 	}
 	if err := scrapers.Shutdown(patience); err != nil {
+		// Those that are still being written to would each take their leave of a peer
+		// that does not read.
+		for _, fl := range p.flights.everyOne() {
+			if conn, ok := authn.ConnFromContext(fl.ctx); ok {
+				_ = conn.Close()
+			}
+		}
 		_ = scrapers.Close()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,23 +17,53 @@ import (
 // maxTarget is the longest path of a target, as an agent claims it, in bytes.
 const maxTarget = 2048
 
-// register answers an agent's offer, each route on its own.
+// offersAtOnce is how many offers of one agent are decided before it is another's
+// turn.
+const offersAtOnce = 64
+
+// register answers an agent's offer, each route on its own. Where the stream ends
+// meanwhile it stops, as Recv will.
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
-	answers := make([]*tunnelv1.RouteAnswer, len(routes))
-	subject, accepted := t.subject(s), 0
-	for i, r := range routes {
-		answers[i] = t.registerOne(ctx, s, subject, r)
+	answers := make([]*tunnelv1.RouteAnswer, 0, len(routes))
+	for some := range slices.Chunk(routes, offersAtOnce) {
+		err := t.offers.at(ctx, func() error {
+			answers = t.registerSome(ctx, s, some, answers)
+			return ctx.Err()
+		})
+		if err != nil {
+			return
+		}
+	}
+	t.sayRegistered(s, answers)
+}
+
+// registerSome appends its answers.
+func (t *tunnel) registerSome(ctx context.Context, s *session, routes []*tunnelv1.Route, answers []*tunnelv1.RouteAnswer) []*tunnelv1.RouteAnswer {
+	subject := t.subject(s)
+	for _, r := range routes {
+		if ctx.Err() != nil {
+			break
+		}
+		answer := t.registerOne(ctx, s, subject, r)
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
-		if answers[i].GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
+		if answer.GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
 			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
 		}
-		t.metrics.registrations.WithLabelValues(registrationResult(answers[i].GetCode())).Inc()
-		if answers[i].GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
+		t.metrics.registrations.WithLabelValues(registrationResult(answer.GetCode())).Inc()
+		answers = append(answers, answer)
+	}
+	return answers
+}
+
+func (t *tunnel) sayRegistered(s *session, answers []*tunnelv1.RouteAnswer) {
+	accepted := 0
+	for _, answer := range answers {
+		if answer.GetCode() == tunnelv1.RouteAnswer_ACCEPTED {
 			accepted++
 		}
 	}
-	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(routes)-accepted)
+	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(answers)-accepted)
 	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
 	}}
@@ -64,6 +95,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Sub
 			path = path[:tunnelv1.MaxPath]
 		}
 		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
+		t.rejections.invalid(s, path, err)
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
 	for {
@@ -84,7 +116,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Sub
 }
 
 // answer tells the agent, the audit log and the log what became of an offer.
-func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.RouteAnswer {
+func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAnswer {
 	path, d := event.Route, event.Decision
 	answer := &tunnelv1.RouteAnswer{Path: path, DecisionId: d.ID}
 	effect := authz.Registered
@@ -102,6 +134,7 @@ func (t *tunnel) answer(s *session, event authz.Event, err error) *tunnelv1.Rout
 		if errors.Is(err, errOwned) {
 			answer.Code = tunnelv1.RouteAnswer_OWNED
 		}
+		event.why = err.Error()
 		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
 	}
 	t.record(event, effect)
@@ -120,18 +153,20 @@ func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision
 	log.Warn(what+" denied by policy", "reasons", d.Reasons)
 }
 
-// record puts a decision about an agent into the audit log.
-func (p *Proxy) record(event authz.Event, effect authz.Effect) {
+// record puts a decision about an agent into the audit log, and a no into what the proxy
+// remembers for people.
+func (p *Proxy) record(event verdict, effect authz.Effect) {
 	event.Effect = effect
-	p.audit.Record(event)
+	p.audit.Record(event.Event)
+	p.rejections.note(event)
 }
 
 // event is a decision about an agent, made at a time that its input has too.
-func (s *session) event(action string, at time.Time) authz.Event {
-	return authz.Event{
+func (s *session) event(action string, at time.Time) verdict {
+	return verdict{Event: authz.Event{
 		Time: at, Action: action, Identity: s.input.ID, Serial: s.input.Serial, RemoteIP: s.remoteIP,
 		TLSGroup: s.peer().GroupName(), TLSSuite: s.peer().SuiteName(), NotAfter: s.peer().NotAfter,
-	}
+	}}
 }
 
 // provedInput is the agent as the handshake proved it, and the name that it claims;
@@ -153,7 +188,7 @@ func (p *Proxy) subject(s *session) *authz.Subject { return authz.NewSubject(s.a
 
 // decideRegister asks the policy with what the handshake proved and, marked as
 // such in the input, what the agent claims.
-func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) authz.Event {
+func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.Subject, claim *tunnelv1.Route) verdict {
 	event := s.event("register", time.Now())
 	target := claim.GetTarget()
 	route := authz.RouteClaim{
@@ -166,16 +201,22 @@ func (p *Proxy) decideRegister(ctx context.Context, s *session, subject *authz.S
 	event.Route, event.Digest = claim.GetPath(), input.Digest
 	event.Decision = inTime(func() authz.Decision { return p.policy.Register(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("register", event.Decision)
+	if !event.Decision.Allow {
+		event.document = input.JSON
+	}
 	return event
 }
 
 // decideSession asks whether an identity may have a session at all.
-func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Subject) authz.Event {
+func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Subject) verdict {
 	event := s.event("session", time.Now())
 	input := subject.Session(event.Time)
 	event.Digest = input.Digest
 	event.Decision = inTime(func() authz.Decision { return p.policy.Session(context.WithoutCancel(ctx), input) })
 	p.metrics.decided("session", event.Decision)
+	if !event.Decision.Allow {
+		event.document = input.JSON
+	}
 	return event
 }
 

@@ -25,7 +25,7 @@ var (
 	errEnded = errors.New("the session has ended")
 )
 
-// route is a path and who serves it. All but flying and last belongs to the
+// route is a path and who serves it. All but flying and story belongs to the
 // table's lock; grants is replaced, never changed, so that a scrape may read the
 // slice that it was given.
 type route struct {
@@ -41,8 +41,8 @@ type route struct {
 	place *list.Element
 	// flying counts the scrapes in flight.
 	flying atomic.Int64
-	// last is how the last scrape ended, so that a change is logged once.
-	last atomic.Value
+	// story is what there is to tell of its scrapes; nil before the first.
+	story atomic.Pointer[story]
 }
 
 // grant is what one session holds of a route: what its agent claims, and what the
@@ -54,10 +54,14 @@ type grant struct {
 	limits   authz.Limits
 	labels   map[string]string // the agent's and the policy's; the policy's win
 	decision string
+	// since is when the session registered the route, in seconds since 1970.
+	since int64
 }
 
 func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
-	return &grant{session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID}
+	return &grant{
+		session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID, since: time.Now().Unix(),
+	}
 }
 
 // merged is both in one map that nobody changes: most routes have no labels, and no
@@ -95,6 +99,8 @@ type table struct {
 	owners map[authn.Identity]*tally
 	all    tally     // of all owners
 	gone   list.List // of *route, the longest gone first
+	// changes counts what changed which routes there are, and their states.
+	changes uint64
 }
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
@@ -226,6 +232,7 @@ func (t *table) register(g *grant, inForce func() bool) error {
 	s.routes[path] = g
 	grants := slices.Clone(r.grants)
 	if held {
+		g.since = old.since
 		grants[slices.Index(grants, old)] = g
 	} else {
 		grants = append(grants, g)
@@ -267,7 +274,7 @@ func (t *table) renew(old, renewed *grant) bool {
 		return false
 	}
 	r := old.route
-	renewed.route = r
+	renewed.route, renewed.since = r, old.since
 	old.session.routes[r.path] = renewed
 	grants := slices.Clone(r.grants)
 	grants[slices.Index(grants, old)] = renewed
@@ -380,6 +387,7 @@ func (t *table) forgetLocked(r *route) {
 }
 
 func (t *table) countLocked(owner authn.Identity, served, gone int) {
+	t.changes++
 	n, ok := t.owners[owner]
 	if !ok {
 		n = new(tally)

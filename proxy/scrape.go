@@ -72,6 +72,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) (Outcome, *span) 
 func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q request, scraper credential) Outcome {
 	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
+		if failed.outcome == NotFound {
+			s.noticeUnserved(r, scraper.identity, q.path)
+		}
 		return s.fail(w, r, failed)
 	}
 	permit.notAfter = scraper.notAfter
@@ -79,11 +82,11 @@ func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q re
 	route := permit.found.route
 	permit.place = route.flying.Add(1)
 	defer route.flying.Add(-1)
-	outcome, err := s.relay(fl, w, r, q, permit)
+	outcome, size, err := s.relay(fl, w, r, q, permit)
 	if errors.Is(err, errLapsed) {
 		s.noticeLapse(r, err)
 	}
-	s.notice(route, outcome, err)
+	s.notice(route, ended{began: permit.began, outcome: outcome, size: size, scraper: scraper.identity, err: err})
 	return outcome
 }
 
@@ -115,6 +118,9 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		decision := s.decide(fl.ctx, scraper, remoteIP, q, route, labels, authz.Denied)
 		deciding.decided(decision)
 		if !decision.Allow || !ok {
+			if decision.Allow {
+				s.rejections.absent(scraper, remoteIP, q.path)
+			}
 			return permit{}, errNotFound()
 		}
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
@@ -163,6 +169,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 			event.NotAfter = peer.NotAfter
 		}
 		s.audit.Record(event)
+		s.rejections.note(verdict{Event: event, document: input.JSON})
 	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)
@@ -173,7 +180,7 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 // relay borrows a lane of the least busy session and carries the scrape over it.
 // A lane that turns out to have ended before the scrape began is replaced, a few
 // times at most.
-func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (Outcome, error) {
+func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q request, p permit) (outcome Outcome, size int64, err error) {
 	route := p.found
 	for range maxAttempts {
 		if g := pick(route.grants); g != nil {
@@ -181,11 +188,11 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			t.notAfter = p.notAfter
 			if t.inflight > 0 && p.place > t.inflight {
 				f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
-				return s.fail(w, r, f), f
+				return s.fail(w, r, f), 0, f
 			}
-			outcome, err := s.carry(fl, w, r, q, g, t, p.began)
+			outcome, size, err = s.carry(fl, w, r, q, g, t, p.began)
 			if !errors.Is(err, errUnsent) && !errors.Is(err, errPoolRetired) {
-				return outcome, err
+				return outcome, size, err
 			}
 		}
 		// While the scrape was decided, another session may have taken the route
@@ -193,7 +200,7 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		again, ok := s.routes.lookup(q.path)
 		if !ok {
 			f := errNotFound()
-			return s.fail(w, r, f), f
+			return s.fail(w, r, f), 0, f
 		}
 		if again.owner != route.owner {
 			break // what the policy allowed was the other's
@@ -201,16 +208,16 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 		route = again.labelled(p.labels)
 	}
 	f := &failure{outcome: AgentGone, text: "the agent of this route is not connected"}
-	return s.fail(w, r, f), f
+	return s.fail(w, r, f), 0, f
 }
 
 // carry carries a scrape over one lane of the grant's session. errUnsent and
 // errPoolRetired leave the answer open.
-func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q request, g *grant, t terms, began time.Time) (Outcome, error) {
+func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q request, g *grant, t terms, began time.Time) (outcome Outcome, size int64, err error) {
 	s.flights.carry(fl, g)
 	// A revocation that came meanwhile has either seen this flight or is seen here.
 	if !s.routes.holds(g) {
-		return "", errPoolRetired
+		return "", 0, errPoolRetired
 	}
 	_, agent := budget(t.timeout)
 	end, why := t.deadline(began)
@@ -220,19 +227,18 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	lanes := g.session.lanes
 	l := lanes.take()
 	if l == nil {
-		var err error
 		if l, err = s.awaitLane(fl, lanes); errors.Is(err, errPoolRetired) {
-			return "", err
+			return "", 0, err
 		} else if err != nil {
 			f := waitFailure(err)
-			return s.fail(w, r, f), f
+			return s.fail(w, r, f), 0, f
 		}
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
 	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
 	request := q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body)
 	request.Traceparent = fl.span.traceparent()
-	err := e.run(request)
+	err = e.run(request)
 	if e.reusable {
 		lanes.giveBack(l)
 	} else {
@@ -242,7 +248,7 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 	if e.outcome == OK {
 		s.metrics.size.Observe(float64(e.body))
 	}
-	return e.outcome, err
+	return e.outcome, e.body, err
 }
 
 // awaitLane waits for a lane where none is idle.
@@ -295,14 +301,16 @@ func (s scrapes) settle(fl *flight, began time.Time, q request) (<-chan struct{}
 	}
 }
 
-// notice logs when a route's scrapes begin or cease to fail, not each failure.
-func (s scrapes) notice(r *route, outcome Outcome, err error) {
-	if outcome == Cancelled || r.last.Swap(outcome) == any(outcome) {
-		return
+// notice remembers a scrape, and logs when a route's scrapes begin or cease to fail, not
+// each failure.
+func (s scrapes) notice(r *route, e ended) {
+	before, news := r.remember(e)
+	switch {
+	case !news:
+	case e.outcome != OK:
+		s.log.Warn("scrapes of a route fail", "route", r.path, "agent", r.owner.String(), "outcome", string(e.outcome),
+			"error", e.err, "hint", hints[e.outcome])
+	case before != "":
+		s.log.Info("scrapes of a route work again", "route", r.path)
 	}
-	if outcome == OK {
-		s.log.Info("route is scraped", "route", r.path)
-		return
-	}
-	s.log.Warn("scrapes of a route fail", "route", r.path, "outcome", string(outcome), "error", err)
 }

@@ -25,6 +25,8 @@ type session struct {
 	agent    string           // a display name, never trusted
 	input    authz.AgentInput // but for NotAfter, see agentInput
 	since    time.Time
+	// keepsHeaders: its lanes need not repeat them.
+	keepsHeaders bool
 
 	lanes    *pool
 	outbox   *outbox

@@ -149,7 +149,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("the logs have a part of a token: %s", part)
 		}
 	}
-	if !strings.Contains(logs, "bearer token refused") || strings.Contains(logs, "swordfish") {
+	if !strings.Contains(logs, "scraper without a credential") || !strings.Contains(logs, "bearer token refused") || strings.Contains(logs, "swordfish") {
 		t.Error("the logs do not say that a token was refused, or say which")
 	}
 }

@@ -59,7 +59,8 @@ func newTunnelServer(tunnel *tunnel) *grpc.Server {
 type tunnel struct {
 	tunnelv1.UnimplementedTunnelServer
 	*Proxy
-	desk *desk
+	// Sessions are admitted apart from the offers of those that there are.
+	admissions, offers *desk
 }
 
 type controlStream = grpc.BidiStreamingServer[tunnelv1.AgentMessage, tunnelv1.ProxyMessage]
@@ -79,10 +80,10 @@ func (t *tunnel) Control(stream controlStream) error {
 	if err != nil {
 		return t.turnAway(stream, s, err)
 	}
-	s.agent = hello.GetAgentName()
+	s.agent, s.keepsHeaders = hello.GetAgentName(), hello.GetKeepsHeaders()
 	s.input = provedInput(s)
 	s.lanes = newPool(min(int(hello.GetMaxLanes()), maxLanes), s.wantLanes)
-	if err := t.desk.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
+	if err := t.admissions.at(stream.Context(), func() error { return t.admit(stream.Context(), s) }); err != nil {
 		return t.turnAway(stream, s, err)
 	}
 	defer t.end(s, nil)
@@ -106,6 +107,7 @@ func (t *tunnel) admit(ctx context.Context, s *session) error {
 		}
 		if !admitted {
 			if err := t.sessions.admit(s); err != nil {
+				event.why = err.Error()
 				t.record(event, authz.Refused)
 				return err
 			}
@@ -195,6 +197,7 @@ func (t *tunnel) turnAway(stream controlStream, s *session, err error) error {
 	}
 	t.metrics.sessionsRefused.Inc()
 	t.log.Warn("agent turned away", "agent", s.identity.String(), "remote_ip", s.remoteIP, "reason", err.Error())
+	t.rejections.turnedAway(s, err)
 	var r *refusal
 	if errors.As(err, &r) {
 		s.goodbye(r)
@@ -225,11 +228,7 @@ func (t *tunnel) listen(stream controlStream, s *session) error {
 		}
 		switch kind := message.GetKind().(type) {
 		case *tunnelv1.AgentMessage_Register:
-			// It fails with the stream, as Recv will.
-			_ = t.desk.at(stream.Context(), func() error {
-				t.register(stream.Context(), s, kind.Register.GetRoutes())
-				return nil
-			})
+			t.register(stream.Context(), s, kind.Register.GetRoutes())
 		case *tunnelv1.AgentMessage_Withdraw:
 			t.withdraw(s, kind.Withdraw.GetPaths())
 		case *tunnelv1.AgentMessage_Drain:
@@ -253,7 +252,7 @@ func (t *tunnel) Lane(stream grpc.BidiStreamingServer[tunnelv1.LaneReply, tunnel
 		t.cutWithoutSession(conn)
 		return status.Error(codes.FailedPrecondition, "no session has been welcomed on this connection")
 	}
-	l := newLane(stream)
+	l := newLane(stream, s.keepsHeaders)
 	if !s.lanes.add(l) {
 		return status.Error(codes.ResourceExhausted, "the session has as many lanes as it may")
 	}

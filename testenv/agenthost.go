@@ -83,6 +83,12 @@ func (w *World) StartAgent(path string, cfg AgentConfig, targets ...agent.Target
 // Ready is the agent's own readiness.
 func (a *Agent) Ready() error { return a.agent.Ready() }
 
+// Proxies is how the agent stands with its proxies.
+func (a *Agent) Proxies() []agent.ProxyInfo { return a.agent.Proxies() }
+
+// Routes is what became of the agent's targets.
+func (a *Agent) Routes() []agent.RouteInfo { return a.agent.Routes() }
+
 // WaitReady waits until the agent is ready.
 func (a *Agent) WaitReady() {
 	a.w.TB.Helper()

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 const module = "github.com/seed-951114d4/sallyport"
@@ -28,9 +30,7 @@ var mayImport = map[string][]string{
 var mustNotLink = map[string][]string{
 	"cmd/sallyport-agent": {
 		module + "/authz", module + "/policies", module + "/pki", module + "/proxy",
-		"github.com/open-policy-agent/opa/", "net/http/pprof", "testing",
-		// An agent at rest is to be small: see BUILD in the Makefile.
-		"html/template", "text/template",
+		"github.com/open-policy-agent/opa/", "net/http/pprof", "testing", "golang.org/x/net/trace", "text/template", "html/template",
 	},
 	"cmd/sallyport-proxy": {module + "/pki", module + "/agent", "net/http/pprof"},
 }
@@ -79,8 +79,11 @@ func TestTestsImportNoCommand(t *testing.T) {
 
 func TestDaemonsLinkOnlyWhatTheyNeed(t *testing.T) {
 	t.Parallel()
+	if makefile := read(t, "../Makefile"); !strings.Contains(string(makefile), "?= "+testenv.BuildTags+"\n") {
+		t.Errorf("make build does not build with the tags %q", testenv.BuildTags)
+	}
 	for command, forbidden := range mustNotLink {
-		deps := output(t, "go", "list", "-deps", "-tags", "grpcnotrace", "./"+command)
+		deps := output(t, "go", "list", "-tags", testenv.BuildTags, "-deps", "./"+command)
 		for _, dep := range deps {
 			for _, prefix := range forbidden {
 				if dep == prefix || strings.HasPrefix(dep, strings.TrimSuffix(prefix, "/")+"/") {

@@ -53,6 +53,9 @@ var programs struct {
 	built map[string]string
 }
 
+// BuildTags are those that make build builds with.
+const BuildTags = "grpcnotrace"
+
 // Build builds one of the module's programs, such as "sallyport-proxy", unless a
 // test of the package has done so. Main removes them.
 func Build(tb testing.TB, name string) string {
@@ -70,7 +73,7 @@ func Build(tb testing.TB, name string) string {
 		programs.dir, programs.built = dir, make(map[string]string)
 	}
 	path := filepath.Join(programs.dir, name)
-	build := exec.Command("go", "build", "-tags", "grpcnotrace", "-o", path, "github.com/seed-951114d4/sallyport/cmd/"+name)
+	build := exec.Command("go", "build", "-tags", BuildTags, "-o", path, "github.com/seed-951114d4/sallyport/cmd/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("building %s: %v\n%s", name, err, out)

@@ -134,6 +134,15 @@ func (p *Proxy) SetPolicy(policy fs.FS) {
 // Routes are those that the proxy knows, by path.
 func (p *Proxy) Routes() []proxy.RouteInfo { return p.proxy.Routes() }
 
+// Browse lists the routes that are asked for.
+func (p *Proxy) Browse(q proxy.RouteQuery) proxy.RoutePage { return p.proxy.Browse(q) }
+
+// CountRoutes counts the routes that are asked for.
+func (p *Proxy) CountRoutes(q proxy.RouteQuery) proxy.RouteCounts { return p.proxy.CountRoutes(q) }
+
+// Refusals are what the proxy refused lately, the latest first.
+func (p *Proxy) Refusals() []proxy.RefusalInfo { return p.proxy.Refusals() }
+
 // Sessions are those that the proxy has, the oldest first.
 func (p *Proxy) Sessions() []proxy.SessionInfo { return p.proxy.Sessions() }
 

@@ -5,8 +5,12 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/pki"
+	"github.com/seed-951114d4/sallyport/proxy"
 	"github.com/seed-951114d4/sallyport/testenv"
 )
 
@@ -25,9 +29,9 @@ func BenchmarkScrape(b *testing.B) {
 // BenchmarkScrapeRoutes is a small scrape while the agent holds many routes: the
 // cost must not grow with them.
 func BenchmarkScrapeRoutes(b *testing.B) {
-	for _, count := range []int{10, 1000, 5000} {
+	for _, count := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
-			w := testenv.Start(b, testenv.Config{})
+			w := testenv.Start(b, testenv.Config{Proxy: func(c *proxy.Config) { c.MaxRoutesPerSession = count }})
 			target := testenv.Metrics(b)
 			var routes []agent.Target
 			for i := range count {
@@ -35,6 +39,39 @@ func BenchmarkScrapeRoutes(b *testing.B) {
 			}
 			w.Agent("team-a/node", routes...)
 			benchmarkGet(b, w.Scraper("prometheus"), "/team-a/node/7", 2000)
+		})
+	}
+}
+
+// BenchmarkScrapeSessions is a small scrape while the proxy has many sessions: the cost
+// must not grow with them. They are of one process with the proxy, so that their own
+// keepalives are in the figures.
+func BenchmarkScrapeSessions(b *testing.B) {
+	for _, count := range []int{1, 100, 5000} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			w := testenv.Start(b, testenv.Config{Proxy: func(c *proxy.Config) { c.MaxSessionsPerIdentity = count }})
+			target := testenv.Metrics(b)
+			source := w.Keep(w.Files(w.Leaf(pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID("team-a")}), w.CA), authn.Client)
+			direct := testenv.AgentConfig{Source: source, Change: func(c *agent.Config) { c.ProxyAddrs = []string{w.Proxy.TunnelAddr} }}
+			agents := make([]*testenv.Agent, count)
+			for i := range agents {
+				agents[i] = w.StartAgent("team-a", direct, testenv.Route(fmt.Sprintf("/team-a/%d", i), target.URL))
+				if i%100 == 0 {
+					agents[i].WaitReady() // no herd: that is another matter
+				}
+			}
+			b.Cleanup(func() { // all at once: to drain one takes half a second
+				for _, a := range agents {
+					a.Drain()
+				}
+			})
+			testenv.EventuallyWithin(b, 2*time.Minute, func() error {
+				if have := w.Proxy.Metric("sallyport_proxy_routes", "state", "served"); have != float64(count) {
+					return fmt.Errorf("%v routes are served of %d", have, count)
+				}
+				return nil
+			})
+			benchmarkGet(b, w.Scraper("prometheus"), fmt.Sprintf("/team-a/%d", count/2), 2000)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +13,9 @@ import (
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
+	"github.com/seed-951114d4/sallyport/cmd/internal/agentpage"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 )
 
@@ -68,11 +71,30 @@ func (s *service) Run(ctx context.Context) error {
 	if listener != nil {
 		s.log.Info("listening", "admin", listener.Addr().String())
 	}
+	s.log.Info("offering targets", "targets", len(s.agent.Targets()), "proxies", strings.Join(s.settings.Agent.ProxyAddrs, ", "))
 	return daemon.Supervise(ctx, s.agent.Run,
 		daemon.Keep(s.own, s.log),
 		daemon.Helper{Name: "tracing", Run: s.tracing.Run},
 		daemon.Helper{Name: "the admin listener", Run: func(ctx context.Context) error {
-			return admin.New(s.agent.Ready, s.registry, s.log).Run(ctx, listener)
+			return s.administer(ctx, listener)
 		}},
 	)
+}
+
+// administer serves the admin listener. The agent has no policy that could say who may
+// see what: another machine learns of its health and of nothing else.
+func (s *service) administer(ctx context.Context, listener net.Listener) error {
+	server := admin.New(s.agent.Ready, s.registry, s.log)
+	pages, err := agentpage.New(s.agent, s.own, release.Version(), s.log)
+	if err != nil {
+		return err
+	}
+	server.Pages(pages)
+	admin.List(server, "proxies", nil, func(admin.Query) ([]agent.ProxyInfo, string, error) { return s.agent.Proxies(), "", nil })
+	admin.List(server, "routes", nil, func(admin.Query) ([]agent.RouteInfo, string, error) { return s.agent.Routes(), "", nil })
+	if listener == nil || s.settings.Admin.Loopback() {
+		return server.Run(ctx, listener)
+	}
+	secure := authn.ListenHTTPS(listener, s.own, authn.ListenConfig{Auth: authn.NoClient})
+	return server.RunGuarded(ctx, secure, admin.HealthOnly)
 }

@@ -22,7 +22,7 @@ import (
 type settings struct {
 	Agent  agent.Config
 	Own    authn.AgentConfig
-	Admin  admin.Addr `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8093" help:"health and own metrics, on a loopback address; off turns it off"`
+	Admin  admin.Addr `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8093" help:"health, own metrics and status page, on a loopback address; on another health alone, over TLS; off turns it off"`
 	Log    logging.Config
 	Traces tracing.Config
 }

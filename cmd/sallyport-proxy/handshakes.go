@@ -16,10 +16,29 @@ import (
 // in a second. Strangers cause them, so strangers would fill the disk.
 const maxLoggedHandshakes = 5
 
-// handshakes counts handshakes, and logs some of those that failed.
+// handshakes counts handshakes, and tells of those that failed: of some in the log
+// and on the dashboard.
 type handshakes struct {
 	successes, failures *prometheus.CounterVec
+	strangers           *strangers
 	log                 *slog.Logger
+}
+
+// handshakeHints tell an operator what to do about a peer that cannot connect.
+var handshakeHints = map[authn.Reason]string{
+	authn.NoCertificate:     "it has to show one: a scrape job needs cert_file and key_file in its tls_config",
+	authn.UnknownAuthority:  "another CA signed its certificate, or none of its trust domain: compare SALLYPORT_TLS_CA_FILE, SALLYPORT_SCRAPE_TLS_CA_FILE or the trust bundle",
+	authn.UntrustedDomain:   "SALLYPORT_TRUST_DOMAINS does not name its trust domain",
+	authn.Expired:           "its certificate has ended: renew it there",
+	authn.NotYetValid:       "its certificate is not valid yet: compare the clocks",
+	authn.WrongPurpose:      "its certificate is not one for a client",
+	authn.BadIdentity:       "its certificate needs exactly one SPIFFE ID, or one DNS name",
+	authn.Revoked:           "a CRL lists its certificate: issue another, with a new key",
+	authn.RevocationUnknown: "put a current CRL into SALLYPORT_TLS_CRL_FILES",
+	authn.ClassicalGroup:    "SALLYPORT_TLS_REQUIRE_PQ is set, and it offers no post-quantum key exchange",
+	authn.Rejected:          "it refuses our certificate: compare its CA, and the name or ID that it expects, with ours",
+	authn.NoMaterial:        "we have no valid certificate: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one",
+	authn.DemoAuthority:     "the demo's CA is for the demo only",
 }
 
 func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes {
@@ -32,7 +51,8 @@ func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes
 			Name: "sallyport_proxy_handshake_failures_total",
 			Help: "TLS handshakes that failed, by listener and reason.",
 		}, []string{"listener", "reason"}),
-		log: log,
+		strangers: newStrangers(),
+		log:       log,
 	}
 	registry.MustRegister(h.successes, h.failures)
 	// From the start, so that an alert sees the first one as an increase.
@@ -67,6 +87,8 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		switch reason {
 		case authn.Disconnected, authn.Protocol, authn.Timeout:
 			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
+		default:
+			h.strangers.note(listener, remote, reason, err)
 		}
 		if !h.log.Enabled(context.Background(), level) {
 			return // and takes no place of one that is logged
@@ -88,6 +110,9 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 			return
 		}
 		attrs := []any{"listener", listener, "remote", remote.String(), "reason", string(reason), "error", err}
+		if hint := handshakeHints[reason]; hint != "" {
+			attrs = append(attrs, "hint", hint)
+		}
 		if missed > 0 {
 			attrs = append(attrs, "not_logged_before", missed)
 		}

@@ -110,6 +110,8 @@ func (s *service) Run(ctx context.Context) error {
 	if err := s.auditLog.Open(); err != nil {
 		return errors.Join(err, listeners.close())
 	}
+	status := s.policy.Status()
+	s.log.Info("policy in force", "policy", s.settings.Policy.Place, "revision", status.Revision)
 	handshakes := newHandshakes(s.registry, s.log)
 	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{Cores: s.cores}))
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),
@@ -122,7 +124,7 @@ func (s *service) Run(ctx context.Context) error {
 			return errors.Join(s.audit.Run(ctx), s.auditLog.Close())
 		}},
 		{Name: "the admin listener", Run: func(ctx context.Context) error {
-			return s.newAdmin().Run(ctx, listeners.admin)
+			return s.administer(ctx, listeners.admin, handshakes)
 		}},
 	}
 	if s.scrape != nil {
@@ -131,26 +133,6 @@ func (s *service) Run(ctx context.Context) error {
 	return daemon.Supervise(ctx, func(ctx context.Context) error {
 		return s.proxy.Run(ctx, tunnel, scrape)
 	}, helpers...)
-}
-
-// newAdmin makes the server of the admin listener.
-func (s *service) newAdmin() *admin.Server {
-	server := admin.New(s.ready, s.registry, s.log)
-	server.List("policy", func() any { return []authz.Status{s.policy.Status()} })
-	server.List("routes", func() any { return s.proxy.Routes() })
-	server.List("sessions", func() any { return s.proxy.Sessions() })
-	return server
-}
-
-// ready tells why the proxy is of no use yet, or no more.
-func (s *service) ready() error {
-	if _, err := s.own.Material(); err != nil {
-		return fmt.Errorf("no certificate for the tunnel: %w", err)
-	}
-	if _, err := s.scrapeSource().Material(); err != nil {
-		return fmt.Errorf("no certificate for the scrape side: %w", err)
-	}
-	return s.proxy.Ready()
 }
 
 type listeners struct {

@@ -29,7 +29,7 @@ type settings struct {
 	Scrape authn.ScrapeConfig
 	Policy policySettings
 	Audit  auditlog.Sink `env:"AUDIT_LOG" envDefault:"stderr" help:"decisions as JSON lines: stderr, stdout, off, or a file, which is opened again when it was moved away"`
-	Admin  admin.Addr    `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8092" help:"health, own metrics and the JSON API, on a loopback address; off turns it off"`
+	Admin  admin.Addr    `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8092" help:"health, own metrics, dashboard and JSON API: on a loopback address for who is on the machine, on another over TLS for whom the policy lets; off turns it off"`
 	Log    logging.Config
 	Traces tracing.Config
 }

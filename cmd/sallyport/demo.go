@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +104,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	d.invite()
-	<-ctx.Done()
+	d.keepScraping(ctx)
 	d.screen.say("\nStopping.")
 	return nil
 }
@@ -118,6 +119,7 @@ func (d *demo) steps(ctx context.Context) error {
 		{"A scrape over mutual TLS, as " + prometheusID, d.showScrape},
 		{"Which targets there are, as Prometheus asks for them", d.showDiscovery},
 		{"A registration that the policy refuses", d.showRefusal},
+		{"A target that does not run", d.showFailure},
 		{"Who else gets nothing", d.showOutsiders},
 		{"The policy changes while everything runs", d.showChange},
 	} {
@@ -213,7 +215,81 @@ func (d *demo) showOutsiders(ctx context.Context) error {
 	return nil
 }
 
-// paths are the routes that are served.
+// showFailure scrapes what is down, and finds it on the dashboard.
+func (d *demo) showFailure(ctx context.Context) error {
+	for _, team := range d.teams {
+		if team.plan.down == "" {
+			continue
+		}
+		answer, err := d.folder.get(ctx, prometheus, d.proxy.url(team.plan.down))
+		if err != nil {
+			return err
+		}
+		if answer.status != http.StatusBadGateway {
+			return fmt.Errorf("GET %s: %d, and its target is down: %s", team.plan.down, answer.status, answer.firstLine())
+		}
+		d.screen.ok("GET %-14s %d, and why in one line:", team.plan.down, answer.status)
+		d.screen.quote(answer.firstLine())
+	}
+	if err := d.awaitShown(ctx, d.teams[0].plan.down, "target_unreachable", d.teams[1].plan.intrudes, "refused"); err != nil {
+		return err
+	}
+	d.screen.ok("the dashboard shows it, and what was refused, and what to do:")
+	d.screen.quote(d.proxy.dashboard())
+	return nil
+}
+
+// awaitShown waits until the dashboard says all of that: a scrape is remembered a moment
+// after its answer.
+func (d *demo) awaitShown(ctx context.Context, texts ...string) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		page, err := lookAt(ctx, d.proxy.dashboard())
+		if err != nil {
+			return err
+		}
+		missing := slices.IndexFunc(texts, func(text string) bool { return !strings.Contains(page, text) })
+		if missing < 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the dashboard does not show %q", texts[missing])
+		case <-ticker.C:
+		}
+	}
+}
+
+// keepScraping plays Prometheus until ctx ends, so that there is something to watch.
+func (d *demo) keepScraping(ctx context.Context) {
+	ticker := time.NewTicker(2 * time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, path := range d.routes() {
+			// What goes wrong is what the dashboard shows.
+			_, _ = d.folder.get(ctx, prometheus, d.proxy.url(path))
+		}
+	}
+}
+
+// routes are all that are registered, those whose target is down included.
+func (d *demo) routes() []string {
+	paths := d.paths()
+	for _, team := range d.teams {
+		if team.plan.down != "" {
+			paths = append(paths, team.plan.down)
+		}
+	}
+	return paths
+}
+
+// paths are the routes that are served, by targets that run.
 func (d *demo) paths() []string {
 	var paths []string
 	for _, team := range d.teams {
@@ -231,6 +307,7 @@ func (d *demo) invite() {
 		return fmt.Sprintf("curl --cacert ca.pem --cert %s.pem --key %[1]s-key.pem %s", name, url)
 	}
 	d.screen.heading("Now you")
+	d.screen.command(d.proxy.dashboard(), "the dashboard: open it in a browser")
 	d.screen.command("cd "+d.folder.path, "")
 	d.screen.command(curl(prometheus, url), "a scrape, as Prometheus does it")
 	d.screen.command(curl(prometheus, d.proxy.url(demoDiscovery)), "its targets, as Prometheus asks for them")

@@ -15,7 +15,7 @@ func (d *demo) showDiscovery(ctx context.Context) error {
 	for _, who := range []struct {
 		name string
 		want []string
-	}{{prometheus, d.paths()}, {d.teams[1].plan.name, nil}} {
+	}{{prometheus, d.routes()}, {d.teams[1].plan.name, nil}} {
 		paths, err := d.discover(ctx, who.name)
 		if err != nil {
 			return err

@@ -121,6 +121,26 @@ func (f folder) get(ctx context.Context, name, url string) (*answer, error) {
 	return &answer{status: response.StatusCode, body: string(body), took: time.Since(begin)}, nil
 }
 
+// lookAt gets a page of the dashboard, which is plain HTTP on this machine.
+func lookAt(ctx context.Context, url string) (string, error) {
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, response.Status)
+	}
+	return string(body), err
+}
+
 // samples counts those of a scrape in the text format.
 func (a *answer) samples() int {
 	n := 0

@@ -12,9 +12,11 @@ import (
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
@@ -39,6 +41,8 @@ type demoProxy struct {
 	policy     *authz.Keeper
 	audit      *authz.Audit
 	auditLog   *auditlog.Log
+	admin      net.Listener
+	pages      *admin.Server
 }
 
 func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
@@ -82,7 +86,16 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 		Metrics:     registry,
 		Software:    release.Version(),
 	})
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	self := policy.Self(d.source)
+	d.pages = admin.New(d.proxy.Ready, registry, log)
+	return d, dashboard.Mount(d.pages, dashboard.Parts{
+		Proxy: d.proxy, Policy: d.policy.Status, Ready: d.proxy.Ready, ID: func() string { return self().ID },
+		Sources:   map[string]func() authn.Health{"tunnel": d.source.Health},
+		Strangers: func() []dashboard.Stranger { return nil }, Version: release.Version(), Log: log,
+	})
 }
 
 func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
@@ -94,6 +107,9 @@ func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
 	scrapes, err := config.Listen(ctx, "tcp", loopback)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listening for scrapers: %w", err), agents.Close())
+	}
+	if d.admin, err = admin.Listen(ctx, loopback); err != nil {
+		return errors.Join(err, agents.Close(), scrapes.Close())
 	}
 	failed := func(remote net.Addr, err error) {
 		log.Warn("handshake failed", "remote", remote.String(), "reason", string(authn.ReasonOf(err)), "error", err)
@@ -111,6 +127,7 @@ func (d *demoProxy) helpers() []daemon.Helper {
 		{Name: "the audit log", Run: func(ctx context.Context) error {
 			return errors.Join(d.audit.Run(ctx), d.auditLog.Close())
 		}},
+		{Name: "the dashboard", Run: func(ctx context.Context) error { return d.pages.Run(ctx, d.admin) }},
 		{Name: "the proxy", Run: func(ctx context.Context) error {
 			defer d.log.Close()
 			return d.proxy.Run(ctx, d.agents, d.scrapes)
@@ -126,6 +143,9 @@ func (d *demoProxy) sessions() []string {
 	}
 	return ids
 }
+
+// dashboard is where it can be looked at.
+func (d *demoProxy) dashboard() string { return "http://" + d.admin.Addr().String() + "/" }
 
 func (d *demoProxy) url(path string) string { return "https://" + d.scrapeAddr + path }
 

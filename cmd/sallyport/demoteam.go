@@ -27,12 +27,16 @@ type teamPlan struct {
 	name     string   // also of its certificate
 	routes   []string // what it may serve
 	intrudes string   // what it offers and may not serve
+	down     string   // a route whose target does not run
 }
 
 func (p teamPlan) id() string { return "spiffe://" + demoDomain + "/" + p.name }
 
+// nowhere is a URL at which nothing runs: no program listens on port 1 by chance.
+const nowhere = "http://127.0.0.1:1/metrics"
+
 var demoTeams = []teamPlan{
-	{name: "team-a", routes: []string{"/team-a/shop", "/team-a/search"}},
+	{name: "team-a", routes: []string{"/team-a/shop", "/team-a/search"}, down: "/team-a/reports"},
 	{name: "team-b", routes: []string{"/team-b/queue"}, intrudes: "/team-a/billing"},
 }
 
@@ -68,6 +72,9 @@ func newTeam(ctx context.Context, f folder, plan teamPlan, proxyAddr string) (*t
 		}
 		t.targets = append(t.targets, target)
 		cfg.Targets = append(cfg.Targets, agent.Target{Path: path, URL: target.url()})
+	}
+	if plan.down != "" {
+		cfg.Targets = append(cfg.Targets, agent.Target{Path: plan.down, URL: nowhere})
 	}
 	if plan.intrudes != "" {
 		cfg.Targets = append(cfg.Targets, agent.Target{Path: plan.intrudes, URL: t.targets[0].url()})

@@ -73,12 +73,16 @@ func newComparison(ctx context.Context, c call, routes, trustDomain, key string)
 	}
 	var answer struct {
 		Data *[]proxy.RouteInfo `json:"data"`
+		Next string             `json:"next"`
 	}
 	if err := json.Unmarshal(content, &answer); err != nil {
 		return nil, fmt.Errorf("reading routes: %w", err)
 	}
 	if answer.Data == nil {
 		return nil, errors.New(`reading routes: no list under "data": is this the answer of /api/v1/routes?`)
+	}
+	if answer.Next != "" {
+		return nil, errors.New("reading routes: this is one page of several: ask /api/v1/routes without a limit")
 	}
 	if err := d.take(*answer.Data); err != nil {
 		return nil, err

@@ -40,7 +40,8 @@ func newSite(o options) (*site, error) {
 		return s, err
 	}
 	s.proxy = s.path("sallyport-proxy")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s", "-o", s.proxy, "github.com/seed-951114d4/sallyport/cmd/sallyport-proxy")
+	build := exec.Command("go", "build", "-tags", testenv.BuildTags, "-trimpath", "-ldflags=-s", "-o", s.proxy,
+		"github.com/seed-951114d4/sallyport/cmd/sallyport-proxy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return s, fmt.Errorf("building the proxy: %w\n%s", err, out)

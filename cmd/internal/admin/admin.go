@@ -1,10 +1,12 @@
 // Package admin is the listener on which a daemon tells how it is: whether it
-// lives, whether it is ready, its own metrics, and lists of what it works with as
-// JSON. Only commands import it.
+// lives, whether it is ready, its own metrics, pages for people, and lists of what it
+// works with as JSON. Only commands import it.
 //
-// It is plain HTTP, so it takes loopback addresses only, answers only GET, and
-// only where the Host header names this machine: a web page that has its own
-// name resolved to 127.0.0.1 learns nothing. It has no profiler.
+// It answers only GET, and has no profiler. On a loopback address it is plain HTTP,
+// and answers only where the Host header names this machine: a web page that has its
+// own name resolved to 127.0.0.1 learns nothing. On any other address it is TLS, and a
+// guard says who may see what; the two health paths say the status and no more, to
+// anybody.
 package admin
 
 import (
@@ -21,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 )
 
@@ -51,11 +54,12 @@ type Server struct {
 	ready   func() error
 	metrics http.Handler
 	lists   lists
+	pages   http.Handler
 	log     *slog.Logger
 }
 
-// New makes a server. Ready returns nil, or in one line why the daemon is not
-// ready; it is called for each request and must not block.
+// New makes a server. Ready returns nil, or why the daemon is not ready, a line for
+// each reason; it is called for each request and must not block.
 func New(ready func() error, metrics prometheus.Gatherer, log *slog.Logger) *Server {
 	return &Server{
 		ready: ready,
@@ -64,9 +68,14 @@ func New(ready func() error, metrics prometheus.Gatherer, log *slog.Logger) *Ser
 			MaxRequestsInFlight: maxGathering,
 			EnableOpenMetrics:   true,
 		}),
-		log: log,
+		lists: lists{byName: make(map[string]*list), making: make(chan struct{}, maxMaking)},
+		pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusNotFound, "not found") }),
+		log:   log,
 	}
 }
+
+// Pages has everything else served by a handler. It is called before Run.
+func (s *Server) Pages(pages http.Handler) { s.pages = pages }
 
 // Listen opens the address. It returns nil, nil where the listener is off.
 func Listen(ctx context.Context, addr Addr) (net.Listener, error) {
@@ -81,15 +90,30 @@ func Listen(ctx context.Context, addr Addr) (net.Listener, error) {
 	return listener, nil
 }
 
-// Run serves the listener, and closes it, until the context ends or serving
-// fails. A nil listener, as Listen returns it, only waits for the context.
+// Run serves a listener on a loopback address, and closes it, until the context ends
+// or serving fails. A nil listener, as Listen returns it, only waits for the context.
 func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	if listener == nil {
 		<-ctx.Done()
 		return nil
 	}
+	if host, _, err := net.SplitHostPort(listener.Addr().String()); err != nil || !loopback(host) {
+		return errors.Join(fmt.Errorf("serving administration: %s is no loopback address, and this is plain HTTP", listener.Addr()), listener.Close())
+	}
+	return s.serve(ctx, listener, s)
+}
+
+// RunGuarded is Run on any other address, with the guard that says who may see what.
+// The listener's type is that of connections that have shaken hands.
+func (s *Server) RunGuarded(ctx context.Context, listener *authn.Listener, guard Guard) error {
+	return s.serve(ctx, listener, s.Guarded(guard))
+}
+
+func (s *Server) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           s,
+		Handler:           handler,
+		ConnContext:       authn.ConnContext,
+		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends what somebody watches
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
@@ -115,40 +139,74 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers somebody on this machine.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	protect(w.Header())
 	switch {
 	case !local(r.Host):
 		answer(w, http.StatusForbidden, "the Host header does not name this machine")
+	case foreign(r):
+		answer(w, http.StatusForbidden, "a page of another origin has no business here")
 	case r.Method != http.MethodGet:
-		w.Header().Set("Allow", http.MethodGet)
-		answer(w, http.StatusMethodNotAllowed, "only GET")
-	case r.URL.Path == "/-/healthy":
+		methodNotAllowed(w)
+	case r.URL.Path == healthyPath:
 		answer(w, http.StatusOK, "healthy")
-	case r.URL.Path == "/-/ready":
+	case r.URL.Path == readyPath:
 		if err := s.ready(); err != nil {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
 		answer(w, http.StatusOK, "ready")
-	case r.URL.Path == "/metrics":
-		s.metrics.ServeHTTP(w, r)
 	default:
-		if !s.lists.serve(w, r.URL.Path) {
-			answer(w, http.StatusNotFound, "not found")
-		}
+		s.tell(w, r)
 	}
 }
 
-// local tells whether a Host header, with or without a port, is a loopback one.
-func local(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return loopback(name)
+// Guarded answers somebody on another machine.
+func (s *Server) Guarded(guard Guard) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveGuarded(w, r, guard) })
+}
+
+func (s *Server) serveGuarded(w http.ResponseWriter, r *http.Request, guard Guard) {
+	protect(w.Header())
+	switch {
+	case foreign(r):
+		answer(w, http.StatusForbidden, "a page of another origin has no business here")
+	case r.Method != http.MethodGet:
+		methodNotAllowed(w)
+	case r.URL.Path == healthyPath:
+		answer(w, http.StatusOK, "healthy")
+	case r.URL.Path == readyPath && s.ready() != nil:
+		answer(w, http.StatusServiceUnavailable, "not ready")
+	case r.URL.Path == readyPath:
+		answer(w, http.StatusOK, "ready")
+	default:
+		if status, text := guard(r); status != http.StatusOK {
+			answer(w, status, text)
+			return
+		}
+		s.tell(w, guarded(r, guard))
 	}
-	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
+}
+
+const (
+	healthyPath = "/-/healthy"
+	readyPath   = "/-/ready"
+)
+
+// tell answers with what is not for everybody.
+func (s *Server) tell(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/metrics":
+		s.metrics.ServeHTTP(w, r)
+	case !s.lists.serve(w, r):
+		s.pages.ServeHTTP(w, r)
 	}
-	return loopback(host)
+}
+
+func methodNotAllowed(w http.ResponseWriter) {
+	w.Header().Set("Allow", http.MethodGet)
+	answer(w, http.StatusMethodNotAllowed, "only GET")
 }
 
 func answer(w http.ResponseWriter, status int, text string) {
@@ -160,7 +218,5 @@ func answer(w http.ResponseWriter, status int, text string) {
 func head(w http.ResponseWriter, status int, contentType string) {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 }

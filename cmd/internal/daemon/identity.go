@@ -17,18 +17,22 @@ import (
 const checkTimeout = 10 * time.Second
 
 // Keep is the helper that keeps a source current. It says when there is an
-// identity at first, and fails where the Workload API gives several and none was
+// identity at first, and when that ends without another; it fails where the Workload API gives several and none was
 // chosen: waiting does not help then.
 func Keep(source authn.Keeper, log *slog.Logger) Helper {
 	return Helper{Name: "the source of certificates", Run: func(ctx context.Context) error {
 		group, running := errgroup.WithContext(ctx)
 		group.Go(func() error { return source.Run(running) })
 		group.Go(func() error {
+			(&expiry{source: source, log: log}).watch(running)
+			return nil
+		})
+		group.Go(func() error {
 			material, err := authn.Await(running, source)
 			var choice *authn.SVIDChoiceError
 			switch {
 			case err == nil:
-				log.Info("identity", "id", material.Identity.String(), "not_after", material.NotAfter())
+				log.Info("identity", "id", material.Identity.String(), "trust_domain", material.TrustDomain, "not_after", material.NotAfter())
 			case errors.As(err, &choice):
 				return err
 			}

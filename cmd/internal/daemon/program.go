@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -119,6 +120,9 @@ func (p Program) run(ctx context.Context, environ []string, job Job, log *slog.L
 
 // attended runs the job on as many cores as it needs.
 func attended(ctx context.Context, environ []string, job Job) error {
+	// What Prepare needed is a multiple of what is kept of it: compiling a policy leaves
+	// megabytes, which a daemon at rest would hold for as long as it runs.
+	debug.FreeOSMemory()
 	following, stop := context.WithCancel(context.WithoutCancel(ctx)) // while it drains, too
 	var wg sync.WaitGroup
 	wg.Go(func() { followLoad(following, environ) })

@@ -517,7 +517,10 @@ type Hello struct {
 	// The release of the agent's software, for display only. At most 64 bytes.
 	Software string `protobuf:"bytes,3,opt,name=software,proto3" json:"software,omitempty"`
 	// How many lanes the agent will keep open at most. At least 1.
-	MaxLanes      uint32 `protobuf:"varint,4,opt,name=max_lanes,json=maxLanes,proto3" json:"max_lanes,omitempty"`
+	MaxLanes uint32 `protobuf:"varint,4,opt,name=max_lanes,json=maxLanes,proto3" json:"max_lanes,omitempty"`
+	// The agent understands same_headers of ScrapeRequest. Without this the proxy
+	// does not use it: an agent that passed it over would scrape without headers.
+	KeepsHeaders  bool `protobuf:"varint,5,opt,name=keeps_headers,json=keepsHeaders,proto3" json:"keeps_headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,6 +581,13 @@ func (x *Hello) GetMaxLanes() uint32 {
 		return x.MaxLanes
 	}
 	return 0
+}
+
+func (x *Hello) GetKeepsHeaders() bool {
+	if x != nil {
+		return x.KeepsHeaders
+	}
+	return false
 }
 
 type Welcome struct {
@@ -1338,7 +1348,7 @@ type ScrapeRequest struct {
 	MaxBodyBytes uint64 `protobuf:"varint,7,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`
 	// accept, accept_encoding and user_agent are left out because they are those of
 	// the request before on this lane: they seldom differ, and make up the most of a
-	// request.
+	// request. Only for an agent whose Hello has keeps_headers.
 	SameHeaders bool `protobuf:"varint,8,opt,name=same_headers,json=sameHeaders,proto3" json:"same_headers,omitempty"`
 	// The proxy's span of this scrape, in the form of W3C Trace Context; only where the
 	// proxy traces it. It says what the agent's own span belongs to and nothing else.
@@ -1701,13 +1711,14 @@ const file_proto_tunnel_v1_tunnel_proto_rawDesc = "" +
 	"\x05drain\x18\x05 \x01(\v2\x1a.sallyport.tunnel.v1.DrainH\x00R\x05drain\x128\n" +
 	"\agoodbye\x18\x06 \x01(\v2\x1c.sallyport.tunnel.v1.GoodbyeH\x00R\agoodbye\x12K\n" +
 	"\x0epolicy_changed\x18\a \x01(\v2\".sallyport.tunnel.v1.PolicyChangedH\x00R\rpolicyChangedB\x06\n" +
-	"\x04kind\"{\n" +
+	"\x04kind\"\xa0\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1d\n" +
 	"\n" +
 	"agent_name\x18\x02 \x01(\tR\tagentName\x12\x1a\n" +
 	"\bsoftware\x18\x03 \x01(\tR\bsoftware\x12\x1b\n" +
-	"\tmax_lanes\x18\x04 \x01(\rR\bmaxLanes\"c\n" +
+	"\tmax_lanes\x18\x04 \x01(\rR\bmaxLanes\x12#\n" +
+	"\rkeeps_headers\x18\x05 \x01(\bR\fkeepsHeaders\"c\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +

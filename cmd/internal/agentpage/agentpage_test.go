@@ -1,0 +1,83 @@
+package agentpage_test
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/seed-951114d4/sallyport/agent"
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/cmd/internal/agentpage"
+)
+
+const hostile = "'\"><script>alert(1)</script><img src=x onerror=alert(1)> \x1b[2J\u202e"
+
+// fake is an agent whose proxy wants to be more than text.
+type fake struct{}
+
+func (fake) Name() string { return hostile }
+func (fake) Ready() error { return errors.New("proxy:1: " + hostile) }
+func (fake) Proxies() []agent.ProxyInfo {
+	now := time.Now()
+	return []agent.ProxyInfo{
+		{Addr: "proxy:1", State: "disconnected", Reason: hostile, Hint: "renew it", Since: now},
+		{Addr: "proxy:2", State: "ready", ID: "spiffe://example.org/proxy", Session: hostile, Software: hostile, Connected: &now, NotAfter: &now, Accepted: 3, Refused: 1},
+	}
+}
+
+func (fake) Routes() []agent.RouteInfo {
+	again := time.Now().Add(time.Minute)
+	return []agent.RouteInfo{{
+		Path: "/a", Target: "http://h:1", Last: &agent.LastInfo{At: time.Now(), Outcome: "target_unreachable", Reason: hostile},
+		Answers: []agent.AnswerInfo{{Proxy: "proxy:1", State: "none"}, {Proxy: "proxy:2", State: "refused", Reasons: hostile, Again: &again}},
+	}}
+}
+
+// keeper has no certificate.
+type keeper struct{ authn.Keeper }
+
+func (keeper) Material() (*authn.Material, error) { return nil, errors.New("none") }
+func (keeper) Health() authn.Health               { return authn.Health{Cause: hostile} }
+
+// The page says why, in whatever words, and whatever they are they are words.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	page, err := agentpage.New(fake{}, keeper{}, "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/": http.StatusOK, "/elsewhere": http.StatusNotFound, "/assets/style.css": http.StatusOK} {
+		recorder := httptest.NewRecorder()
+		page.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+		if recorder.Code != want {
+			t.Errorf("%s: %d", path, recorder.Code)
+		}
+		if path != "/" {
+			continue
+		}
+		body := recorder.Body.String()
+		document, err := html.Parse(strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for node := range document.Descendants() {
+			if node.Data == "img" || node.Data == "script" && node.FirstChild != nil && node.FirstChild.Data != "" {
+				t.Errorf("an element %s", node.Data)
+			}
+		}
+		for _, want := range []string{"disconnected", "renew it", "1 refused", "target_unreachable", "&lt;script&gt;"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("it does not say %q", want)
+			}
+		}
+		if strings.ContainsAny(body, "\x1b\u202e") {
+			t.Error("it holds what no reader sees")
+		}
+	}
+}

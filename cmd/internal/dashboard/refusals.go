@@ -1,0 +1,75 @@
+package dashboard
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/page"
+	"github.com/seed-951114d4/sallyport/proxy"
+)
+
+// refusal is one as it is shown.
+type refusal struct {
+	proxy.RefusalInfo
+	ID, Href, What string
+	Whys           []string
+	Command        string
+}
+
+// whats say what was asked for.
+var whats = map[string]string{
+	"session": "a session", "register": "to serve", "scrape": "to scrape", "admin": "to see",
+}
+
+func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
+	shown := refusal{RefusalInfo: r, ID: page.ID("x", r.Action+" "+r.Identity+" "+r.Route), What: whats[r.Action], Whys: r.Reasons}
+	if r.Why != "" || r.Fault != "" || len(r.Reasons) == 0 {
+		shown.Whys = []string{why(r)}
+	}
+	if r.Route != "" && r.Action != "admin" {
+		shown.Href = routeHref(r.Route)
+	}
+	shown.Command = evalCommand(policy, r.Input)
+	return shown
+}
+
+// refusals is the page of what was refused lately.
+func (d *Dashboard) refusals(query url.Values) (page.View, error) {
+	v := page.View{Title: "Refusals", Here: "/refusals", Body: "refusals"}
+	all := d.Proxy.Refusals()
+	standing := 0
+	for _, r := range all {
+		if r.Standing {
+			standing++
+		}
+	}
+	every := query.Get("show") == "all"
+	tabs := []tab{
+		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every},
+		{Href: "/refusals?show=all", Text: "All that is remembered", Count: len(all), Here: every},
+	}
+	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
+		return v, err
+	}
+	if !every {
+		all = slices.DeleteFunc(all, func(r proxy.RefusalInfo) bool { return !r.Standing })
+	}
+	if err := d.frame.Part(&v, "found", "refusals-found", len(all)); err != nil {
+		return v, err
+	}
+	if err := d.frame.Add(&v, "rows", "", "", nil); err != nil {
+		return v, err
+	}
+	if err := d.frame.Part(&v, "strangers", "strangers", d.Strangers()); err != nil {
+		return v, err
+	}
+	policy := d.Policy()
+	for _, r := range all {
+		shown := newRefusal(r, policy)
+		if err := d.frame.Add(&v, "rows", shown.ID, "refusal-item", shown); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}

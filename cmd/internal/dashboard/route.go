@@ -1,0 +1,162 @@
+package dashboard
+
+import (
+	"cmp"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed-951114d4/sallyport/cmd/internal/page"
+	"github.com/seed-951114d4/sallyport/proxy"
+)
+
+// story is all that is known of one path.
+type story struct {
+	row
+	Known    bool // there is a route
+	Holders  []holder
+	Failure  *proxy.FailureInfo
+	Advice   []advice
+	Scrapes  []proxy.ScrapeInfo
+	Chart    template.HTML
+	Slowest  float64
+	Refusals []refusal
+	Labels   []pair // of a route that is gone
+}
+
+// holder is one session that holds the route.
+type holder struct {
+	proxy.RouteInfo
+	URL     string
+	Labels  []pair
+	Claimed []pair
+	Command string
+}
+
+type pair struct{ Name, Value string }
+
+// advice is what a state means and what to do about it.
+type advice struct {
+	Title, Whose, Means string
+	Kind                string // the state whose colour it has
+	Steps               []step
+}
+
+// step is a sentence, and what to type.
+type step struct{ Text, Command string }
+
+// route is the page of one path.
+func (d *Dashboard) route(query url.Values) (page.View, error) {
+	path := query.Get("path")
+	s := d.story(path)
+	v := page.View{Title: page.Plain(path), Here: "/", Body: "route", Data: path}
+	if !s.Known && len(s.Refusals) == 0 {
+		v.Status = http.StatusNotFound
+	}
+	for _, part := range []string{"head", "advice", "scrapes", "holders", "route-refusals"} {
+		if err := d.frame.Part(&v, part, part, s); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+func (d *Dashboard) story(path string) story {
+	policy := d.Policy()
+	s := story{row: row{Path: path}}
+	var infos []proxy.RouteInfo
+	if path != "" { // which would be all
+		infos = d.Proxy.Browse(proxy.RouteQuery{Path: path, Recent: true}).Routes
+	}
+	for _, r := range d.Proxy.Refusals() {
+		if path != "" && r.Route == path && r.Action != "admin" {
+			s.Refusals = append(s.Refusals, newRefusal(r, policy))
+		}
+	}
+	if len(infos) > 0 {
+		s.Known, s.row = true, routeRow(infos)
+		last := infos[len(infos)-1]
+		s.Scrapes, s.Failure, s.Chart = last.Recent, last.Failure, spark(last.Recent, large)
+		s.Labels = pairs(last.Labels)
+		for _, scrape := range s.Scrapes {
+			s.Slowest = max(s.Slowest, scrape.Duration)
+		}
+	}
+	target := ""
+	for _, info := range infos {
+		if info.Session == "" {
+			continue
+		}
+		h := holder{RouteInfo: info, Labels: pairs(info.Labels), Claimed: pairs(info.Claimed)}
+		h.URL = targetURL(info.Target)
+		target = h.URL
+		h.Command = "sallyport policy eval " + quote(policy.Name) + " --explain --agent " + quote(info.Owner) + " --path " + quote(info.Path)
+		s.Holders = append(s.Holders, h)
+	}
+	s.Advice = s.advise(target)
+	return s
+}
+
+// advise says what to do, of the route itself first.
+func (s *story) advise(target string) []advice {
+	words := strings.NewReplacer("{url}", quote(cmp.Or(target, "the target's URL")), "{path}", s.Path, "{agent}", cmp.Or(s.Agent, "the agent"))
+	var all []advice
+	seen := make(map[proxy.Outcome]bool)
+	add := func(title, kind string, on proxy.Outcome) {
+		known := proxy.AdviceOn(on)
+		if known.Case == "" || seen[on] {
+			return
+		}
+		seen[on] = true
+		a := advice{Title: title, Kind: kind, Whose: known.Whose, Means: known.Means}
+		for _, text := range known.Do {
+			text = words.Replace(text)
+			at := strings.Index(text, "curl ")
+			if at < 0 {
+				at = len(text)
+			}
+			a.Steps = append(a.Steps, step{Text: text[:at], Command: text[at:]})
+		}
+		all = append(all, a)
+	}
+	switch s.State {
+	case gone:
+		add("The agent is gone", gone, proxy.AdviceGone)
+	case failing:
+		add("Scrapes fail: "+string(s.Outcome), failing, s.Outcome)
+	}
+	for _, r := range s.Refusals {
+		switch {
+		case !r.Standing:
+		case r.Action == "register" && r.Effect == "refused":
+			add("An offer is refused", refused, proxy.AdviceRefused)
+		case r.Action == "register":
+			add("An offer is denied", refused, proxy.AdviceDenied)
+		case !s.Known && r.Effect == "refused":
+			add("Nobody has registered it", gone, proxy.AdviceAbsent)
+		case r.Action == "scrape":
+			add("A scraper is refused", refused, proxy.AdviceScraper)
+		}
+	}
+	return all
+}
+
+func targetURL(t *proxy.TargetInfo) string {
+	if t == nil {
+		return ""
+	}
+	return t.Scheme + "://" + net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) + t.Path
+}
+
+func pairs(m map[string]string) []pair {
+	list := make([]pair, 0, len(m))
+	for name, value := range m {
+		list = append(list, pair{name, value})
+	}
+	slices.SortFunc(list, func(a, b pair) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}

@@ -1,0 +1,119 @@
+package proxy
+
+// Advice says what a state or an outcome of a route means, whose it is to mend, and what
+// to do about it. The dashboard shows it beside the route, and the README lists it.
+type Advice struct {
+	// Case is an outcome of scrapes, or one of the cases that stand below.
+	Case Outcome
+	// Whose it is: the target's, the agent's, the proxy's, the policy's or the scraper's.
+	Whose string
+	Means string
+	// Do are steps, the likeliest first. {url} stands for the target's URL, {path} for
+	// the route and {agent} for the agent's identity.
+	Do []string
+}
+
+// Cases that are no outcome.
+const (
+	// AdviceGone is of a route whose agent is not connected.
+	AdviceGone Outcome = "gone"
+	// AdviceDenied is of an offer that the policy refuses, AdviceRefused of one that the
+	// proxy itself does.
+	AdviceDenied  Outcome = "offer_denied"
+	AdviceRefused Outcome = "offer_refused"
+	// AdviceScraper is of a scraper whom the policy refuses, AdviceAbsent of one that
+	// asks for a path that nobody has registered.
+	AdviceScraper Outcome = "scraper_denied"
+	AdviceAbsent  Outcome = "path_absent"
+	// AdviceSession is of an agent that gets no session.
+	AdviceSession Outcome = "session_refused"
+)
+
+// Advices lists what is known of each case, for pages and for the documentation alike.
+func Advices() []Advice {
+	return []Advice{
+		{TargetUnreachable, "target", "The agent got no connection to the target, or the target hung up before it answered.", []string{
+			"On the agent's machine, try what the agent tries: curl -v {url}",
+			"Connection refused: the target is not running, or listens on another port or address. No such host: the name does not resolve there. Timed out: something between the two drops packets.",
+			"If the URL is wrong, mend it in SALLYPORT_TARGETS or the targets file; the file is taken up without a restart.",
+		}},
+		{TargetTimeout, "target", "The target was asked, and did not finish its answer in the time that the scraper gives.", []string{
+			"On the agent's machine, see how long it takes: curl -o /dev/null -w '%{time_total}\\n' {url}",
+			"Raise scrape_timeout of the job in Prometheus, at most to SALLYPORT_MAX_SCRAPE_TIMEOUT, or have the target expose less.",
+		}},
+		{TargetRejected, "target", "The target answered, and the agent would not take it: its certificate is not good, it redirects, or what it sends is no metrics.", []string{
+			"Look at what it sends: curl -v {url}",
+			"A redirect is never followed: give the agent the URL that it leads to.",
+			"A certificate of a private authority needs tls.ca_file in the targets file.",
+		}},
+		{TargetStatus, "target", "The target answered with a status of its own that is not 200, and it was passed on as it came.", []string{
+			"Ask it yourself, on the agent's machine: curl -i {url}",
+			"401 or 403: the target wants a credential: authorization or basic_auth in the targets file. 404: the path of the URL is wrong. 5xx: the target's own log says why.",
+		}},
+		{TooLarge, "target", "The body is larger than a limit allows: SALLYPORT_MAX_RESPONSE_BYTES of the agent or of the proxy, or max_body_bytes of the policy.", []string{
+			"See how large it is: curl -s {url} | wc -c",
+			"Raise the limit that the failure names, or have the target expose less.",
+		}},
+		{Truncated, "target", "The scrape broke off after it had begun: the target or the tunnel failed in the middle, or the body outgrew its limit. Prometheus saw a broken connection, never half a scrape.", []string{
+			"If it happens with each scrape, the target crashes while it answers, or its body outgrows a limit: curl -s {url} | wc -c",
+			"If it happens now and then, look for the agent's restarts: Agents shows since when it is connected.",
+		}},
+		{BadRequest, "scraper", "The scraper asks with a query parameter that the target's entry does not allow, or with a malformed request.", []string{
+			"Name the parameter under params of the target's entry in the targets file, or take it out of the job's params in Prometheus.",
+		}},
+		{AgentGone, "agent", "The route's agent is not connected, or no longer has the route.", []string{
+			"On the agent's machine: is sallyport-agent running? Its status page at http://127.0.0.1:8093/ says of each proxy why it is not connected; so does curl http://127.0.0.1:8093/-/ready",
+			"An agent that is there and cannot connect logs why, with a hint: its certificate has expired, the proxy's ID is not the one that it expects, the port is wrong.",
+			"If the target was taken out of the agent's list for good, the route goes by itself after SALLYPORT_DISCOVERY_RETENTION.",
+		}},
+		{AdviceGone, "agent", "The agent that served this route is not connected. It stays listed, so that up == 0 fires.", []string{
+			"On the agent's machine: is sallyport-agent running? Its status page at http://127.0.0.1:8093/ says of each proxy why it is not connected; so does curl http://127.0.0.1:8093/-/ready",
+			"Refusals shows whether the proxy turned {agent} away, and which handshakes failed and why: a certificate that has expired, or one of another authority.",
+			"If it is gone for good, the route goes by itself after SALLYPORT_DISCOVERY_RETENTION.",
+		}},
+		{AgentTimeout, "agent", "The agent took the scrape and did not answer in time, not even that the target was late.", []string{
+			"The agent's machine is overloaded, or the network between the two stalls: look at sallyport_agent_scrape_duration_seconds, and at the line.",
+		}},
+		{Busy, "proxy", "More scrapes at once than there are lanes, or than a limit of the policy allows.", []string{
+			"The failure says which: lanes are the agent's SALLYPORT_MAX_CONCURRENT_SCRAPES; max_inflight is the policy's.",
+			"Slow targets hold lanes: look for routes that take long.",
+		}},
+		{Draining, "proxy", "The proxy is stopping. Agents and scrapers go elsewhere until it is back.", []string{
+			"Nothing, if it is being restarted. Otherwise its log says why it stops.",
+		}},
+		{NotFound, "policy", "While the scrape was under way the policy changed and took it away, or another agent took the route over.", []string{
+			"Policy shows what is in force since when, and Refusals what it refuses.",
+		}},
+		{Cancelled, "scraper", "The scraper hung up before the answer was whole, or its certificate ended.", []string{
+			"Prometheus hangs up when its own scrape_timeout is over: is the route slower than that?",
+		}},
+		{AdviceDenied, "policy", "The policy does not let this agent register this route. The agent offers it again every few minutes, and at once when the policy changes.", []string{
+			"The reasons below are the policy's own. Make the decision again on a copy of the policy, with --explain, and change it until it is right.",
+			"If the agent should never have offered it, take it out of its targets.",
+		}},
+		{AdviceRefused, "agent", "The policy has nothing against it, but the proxy itself refuses the offer: another identity holds the route, there are too many of them, or the offer is malformed.", []string{
+			"Another identity holds it: two agents are configured with one path. Give one of them another, or the same identity if they are replicas.",
+			"Too many: SALLYPORT_MAX_ROUTES_PER_SESSION, or max_routes of the policy.",
+		}},
+		{AdviceSession, "agent", "An agent whose certificate is good got no session.", []string{
+			"The reason says why: the policy refuses it, it has too many sessions, or its release speaks another protocol.",
+		}},
+		{AdviceScraper, "policy", "The policy does not let this scraper read this route. It is told 404, as if there were none.", []string{
+			"If it should read it, make the decision again on a copy of the policy, with --explain, and change it until it is right.",
+		}},
+		{AdviceAbsent, "scraper", "A scraper asks for a path that no agent has registered.", []string{
+			"Compare the path, letter by letter, with the routes: search for its last segment.",
+			"If it is right, its agent has not offered it: look at the agent's targets, and at its status page.",
+		}},
+	}
+}
+
+// AdviceOn is the advice on a case; its zero has no case.
+func AdviceOn(what Outcome) Advice {
+	for _, advice := range Advices() {
+		if advice.Case == what {
+			return advice
+		}
+	}
+	return Advice{}
+}

@@ -1,0 +1,242 @@
+package proxy
+
+import (
+	"container/list"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
+)
+
+// verdict is an event with what people want to know besides.
+type verdict struct {
+	authz.Event
+	// document is the input of a decision that denied; nil of others. It is called at
+	// once or never.
+	document func() []byte
+	// why is the proxy's own reason, where the policy allowed.
+	why string
+}
+
+// How many refusals are remembered, in all and of one identity, of what agents and what
+// scrapers were refused. Whoever may be refused can be refused ever new things.
+const (
+	maxAgentRejections, maxRejectionsPerAgent    = 256, 32
+	maxScrapeRejections, maxRejectionsPerScraper = 128, 16
+	// rejectionPause is how long the input of one refusal is the latest: a flood of
+	// them costs counting.
+	rejectionPause = time.Second
+	// Agents offer a refused route again after five minutes and a quarter at most, and
+	// Prometheus scrapes every two minutes or more often.
+	standingFor = 7 * time.Minute
+)
+
+// rejections remembers what was refused lately: to whom, what, why, and what the policy
+// was asked. No metric is made of it.
+type rejections struct {
+	mu      sync.Mutex
+	agents  rejectionBook
+	scrapes rejectionBook
+}
+
+func newRejections() *rejections {
+	return &rejections{
+		agents:  rejectionBook{most: maxAgentRejections, each: maxRejectionsPerAgent, byKey: make(map[rejectionKey]*list.Element), of: make(map[string]int)},
+		scrapes: rejectionBook{most: maxScrapeRejections, each: maxRejectionsPerScraper, byKey: make(map[rejectionKey]*list.Element), of: make(map[string]int)},
+	}
+}
+
+// rejectionBook keeps the latest refusal of each kind.
+type rejectionBook struct {
+	most, each int
+	byKey      map[rejectionKey]*list.Element
+	order      list.List // of *rejection, the latest first
+	of         map[string]int
+}
+
+type rejectionKey struct{ action, identity, route string }
+
+type rejection struct {
+	rejectionKey
+	first, last, asked, settled time.Time
+	count                       uint64
+	effect                      authz.Effect
+	why, remoteIP, serial       string
+	decision                    authz.Decision
+	document                    []byte
+}
+
+func (r *rejections) bookOf(action string) *rejectionBook {
+	if action == "scrape" || action == "admin" {
+		return &r.scrapes
+	}
+	return &r.agents
+}
+
+// note remembers a no, and that what was refused before is allowed now.
+func (r *rejections) note(v verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	book, key := r.bookOf(v.Action), rejectionKey{v.Action, v.Identity, v.Route}
+	if v.Effect == authz.Registered || v.Effect == authz.Admitted {
+		if e, ok := book.byKey[key]; ok {
+			e.Value.(*rejection).settled = v.Time
+		}
+		return
+	}
+	book.add(key, v)
+}
+
+func (b *rejectionBook) add(key rejectionKey, v verdict) {
+	e, ok := b.byKey[key]
+	if !ok {
+		if !b.makeRoom(key.identity, v.Time) {
+			return
+		}
+		e = b.order.PushFront(&rejection{rejectionKey: key, first: v.Time})
+		b.byKey[key] = e
+		b.of[key.identity]++
+	}
+	b.order.MoveToFront(e)
+	x := e.Value.(*rejection)
+	x.count++
+	x.last, x.settled = v.Time, time.Time{}
+	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause {
+		return
+	}
+	x.asked = v.Time
+	x.effect, x.why, x.remoteIP, x.serial, x.decision, x.document = v.Effect, v.why, v.RemoteIP, v.Serial, v.Decision, nil
+	if v.document != nil {
+		x.document = v.document()
+	}
+}
+
+// makeRoom forgets the oldest where there are too many, of that identity or of all;
+// false: even that is too young.
+func (b *rejectionBook) makeRoom(identity string, now time.Time) bool {
+	oldest := b.order.Back()
+	switch {
+	case b.of[identity] >= b.each:
+		for oldest != nil && oldest.Value.(*rejection).identity != identity {
+			oldest = oldest.Prev()
+		}
+	case b.order.Len() < b.most:
+		return true
+	}
+	if oldest == nil || now.Sub(oldest.Value.(*rejection).last) < rejectionPause {
+		return false
+	}
+	x := b.order.Remove(oldest).(*rejection)
+	delete(b.byKey, x.rejectionKey)
+	if b.of[x.identity]--; b.of[x.identity] == 0 {
+		delete(b.of, x.identity)
+	}
+	return true
+}
+
+// absent notes a scrape that is allowed, of a path that is no route.
+func (r *rejections) absent(scraper authn.Identity, remoteIP, path string) {
+	r.note(verdict{
+		Event: authz.Event{Time: time.Now(), Action: "scrape", Effect: authz.Refused, Identity: scraper.String(), Route: path, RemoteIP: remoteIP},
+		why:   "no agent has registered this path",
+	})
+}
+
+// invalid notes an offer that no policy was asked about.
+func (r *rejections) invalid(s *session, path string, err error) {
+	v := s.event("register", time.Now())
+	v.Effect, v.Route, v.why = authz.Refused, oneLine(path, tunnelv1.MaxPath), err.Error()
+	r.note(v)
+}
+
+// turnedAway notes an agent that got no session, unless a decision says so.
+func (r *rejections) turnedAway(s *session, err error) {
+	var why *refusal
+	if errors.As(err, &why) && why.word == "" && why.code != tunnelv1.Goodbye_PROTOCOL {
+		return
+	}
+	v := s.event("session", time.Now())
+	v.Effect, v.Identity, v.why = authz.Refused, s.identity.String(), oneLine(err.Error(), maxStoryText)
+	r.note(v)
+}
+
+// RefusalInfo describes what was refused lately, repeats of the same in one.
+type RefusalInfo struct {
+	Action   string `json:"action"` // session, register, scrape or admin
+	Effect   string `json:"effect"` // denied or revoked by the policy, refused by the proxy itself
+	Identity string `json:"identity"`
+	Route    string `json:"route,omitempty"`
+	RemoteIP string `json:"remote_ip,omitempty"`
+	Serial   string `json:"serial,omitempty"`
+	// Reasons are the policy's, Why is the proxy's own, Fault what went wrong with
+	// the policy.
+	Reasons  []string `json:"reasons,omitempty"`
+	Why      string   `json:"why,omitempty"`
+	Fault    string   `json:"fault,omitempty"`
+	Decision string   `json:"decision,omitempty"`
+	Revision string   `json:"revision,omitempty"`
+	// Count is how often since First; Settled is when it was allowed after all.
+	First   time.Time  `json:"first"`
+	Last    time.Time  `json:"last"`
+	Count   uint64     `json:"count"`
+	Settled *time.Time `json:"settled,omitempty"`
+	// Standing: it is so still, as far as the proxy knows.
+	Standing bool `json:"standing"`
+	// Input is what the policy was asked: sallyport policy eval --input takes it.
+	Input json.RawMessage `json:"input,omitempty"`
+}
+
+// Refusals lists what was refused lately, the latest first.
+func (p *Proxy) Refusals() []RefusalInfo {
+	connected := p.sessions.identities()
+	now := time.Now()
+	r := p.rejections
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	infos := make([]RefusalInfo, 0, r.agents.order.Len()+r.scrapes.order.Len())
+	a, s := r.agents.order.Front(), r.scrapes.order.Front()
+	for a != nil || s != nil {
+		var x *rejection
+		if s == nil || a != nil && !a.Value.(*rejection).last.Before(s.Value.(*rejection).last) {
+			x, a = a.Value.(*rejection), a.Next()
+		} else {
+			x, s = s.Value.(*rejection), s.Next()
+		}
+		info := x.info()
+		info.Standing = x.settled.IsZero() && now.Sub(x.last) < standingFor && (x.action != "register" || connected[x.identity])
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+func (x *rejection) info() RefusalInfo {
+	info := RefusalInfo{
+		Action: x.action, Effect: string(x.effect), Identity: x.identity, Route: x.route, RemoteIP: x.remoteIP, Serial: x.serial,
+		Reasons: x.decision.Reasons, Why: x.why, Decision: x.decision.ID, Revision: x.decision.Revision,
+		First: x.first.UTC(), Last: x.last.UTC(), Count: x.count, Input: x.document,
+	}
+	if faulty(x.decision) {
+		info.Fault = oneLine(strings.TrimSpace(x.decision.Fault.Error()), maxStoryText)
+	}
+	if !x.settled.IsZero() {
+		settled := x.settled.UTC()
+		info.Settled = &settled
+	}
+	return info
+}
+
+// identities are those that have a session.
+func (m *sessions) identities() map[string]bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make(map[string]bool, len(m.byIdentity))
+	for id := range m.byIdentity {
+		all[id.String()] = true
+	}
+	return all
+}
