@@ -1,22 +1,20 @@
 // Package agentpage is the agent's one page for people: how it stands with each proxy,
 // and what became of each of its targets. Only the agent's command imports it.
+//
+// It looks like the proxy's dashboard and shares its style, but not its templates: a
+// template package keeps every exported method of the program alive, which costs each
+// agent some megabytes. The page has no script either and is not streamed: it asks the
+// browser to load it again every five seconds.
 package agentpage
 
 import (
-	"embed"
-	"io/fs"
-	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
-	"github.com/seed-951114d4/sallyport/cmd/internal/page"
+	"github.com/seed-951114d4/sallyport/cmd/internal/style"
 )
-
-//go:embed pages
-var pages embed.FS
 
 // Agent is what there is to show; *agent.Agent is one.
 type Agent interface {
@@ -30,93 +28,54 @@ type Agent interface {
 type Page struct {
 	agent    Agent
 	identity authn.Keeper
-	log      *slog.Logger
-	frame    *page.Frame
-	streams  *page.Streams
+	version  string
 }
 
-// New makes the page. An error is a fault of its templates.
-func New(a Agent, identity authn.Keeper, version string, log *slog.Logger) (*Page, error) {
-	own, err := fs.Sub(pages, "pages")
-	if err != nil {
-		return nil, err
-	}
-	frame, err := page.NewFrame("agent", version, nil, own)
-	if err != nil {
-		return nil, err
-	}
-	return &Page{agent: a, identity: identity, log: log, frame: frame, streams: page.NewStreams(time.Second)}, nil
+// New makes the page.
+func New(a Agent, identity authn.Keeper, version string) *Page {
+	return &Page{agent: a, identity: identity, version: version}
 }
 
-// ServeHTTP answers with the page, or with what changes of it to who watches.
+// ServeHTTP answers with the page, or with what it links to.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if page.Asset(w, r.URL.Path) {
+	if style.Asset(w, r.URL.Path) {
 		return
 	}
-	view := p.view
-	if r.URL.Path != "/" {
-		view = p.absent
+	d, status := newDocument(), http.StatusOK
+	if r.URL.Path == "/" {
+		p.whole(d)
+	} else {
+		status = http.StatusNotFound
+		p.absent(d)
 	}
-	if page.Watching(r) {
-		p.streams.Serve(w, r, view)
-		return
-	}
-	v, err := view()
-	if err == nil {
-		err = p.frame.Write(w, v)
-	}
-	if err != nil {
-		p.log.Error("status page failed", "path", r.URL.Path, "error", err)
-		http.Error(w, "the page cannot be shown: the log says why", http.StatusInternalServerError)
-	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(d.out.Bytes())
 }
 
-func (p *Page) absent() (page.View, error) {
-	return page.View{Title: "Not found", Body: "absent", Status: http.StatusNotFound}, nil
+func (p *Page) absent(d *document) {
+	d.head("Not found", "")
+	d.markup(`<h1>Not found</h1><p>There is no such page. <a href="/">The status</a> is the only one.</p>`)
+	d.foot("", p.version)
 }
 
-// alert is what an operator should know first.
-type alert struct{ Title, Text, Href string }
-
-// identity is who the agent is.
-type identity struct {
-	Name, ID string
-	Health   authn.Health
-}
-
-// route is one target, and what one word says of it.
-type route struct {
-	agent.RouteInfo
-	State string
-}
-
-func (p *Page) view() (page.View, error) {
-	v := page.View{Title: page.Plain(p.agent.Name()), Body: "agent"}
-	me := identity{Name: p.agent.Name(), Health: p.identity.Health()}
+func (p *Page) whole(d *document) {
+	health, id := p.identity.Health(), ""
 	if material, err := p.identity.Material(); err == nil {
-		me.ID = material.Identity.String()
+		id = material.Identity.String()
 	}
-	var alerts []alert
+	d.head(p.agent.Name(), `<meta http-equiv="refresh" content="5">`)
 	if err := p.agent.Ready(); err != nil {
-		alerts = append(alerts, alert{Title: "Not ready.", Text: strings.ReplaceAll(err.Error(), "\n", "; ")})
+		d.alert("Not ready.", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	if me.Health.Cause != "" {
-		alerts = append(alerts, alert{Title: "The source of certificates is not well.", Text: me.Health.Cause})
+	if health.Cause != "" {
+		d.alert("The source of certificates is not well.", health.Cause)
 	}
-	for id, data := range map[string]any{"alerts": alerts, "identity": me, "proxies": p.agent.Proxies(), "about": me} {
-		if err := p.frame.Part(&v, id, id, data); err != nil {
-			return v, err
-		}
-	}
-	if err := p.frame.Add(&v, "rows", "", "", nil); err != nil {
-		return v, err
-	}
-	for _, r := range p.agent.Routes() {
-		if err := p.frame.Add(&v, "rows", page.ID("t", r.Path), "target-row", route{r, stateOf(r)}); err != nil {
-			return v, err
-		}
-	}
-	return v, nil
+	d.markup(`<h1>Agent</h1>`)
+	d.identity(p.agent.Name(), id, health.NotAfter)
+	d.proxies(p.agent.Proxies())
+	d.targets(p.agent.Routes())
+	d.foot(id, p.version)
 }
 
 // stateOf is the worst that there is to say of a target.

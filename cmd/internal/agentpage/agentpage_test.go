@@ -2,7 +2,6 @@ package agentpage_test
 
 import (
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -34,7 +33,7 @@ func (fake) Proxies() []agent.ProxyInfo {
 func (fake) Routes() []agent.RouteInfo {
 	again := time.Now().Add(time.Minute)
 	return []agent.RouteInfo{{
-		Path: "/a", Target: "http://h:1", Last: &agent.LastInfo{At: time.Now(), Outcome: "target_unreachable", Reason: hostile},
+		Path: "/a" + hostile, Target: "http://h:1" + hostile, Last: &agent.LastInfo{At: time.Now(), Outcome: "target_unreachable", Reason: hostile},
 		Answers: []agent.AnswerInfo{{Proxy: "proxy:1", State: "none"}, {Proxy: "proxy:2", State: "refused", Reasons: hostile, Again: &again}},
 	}}
 }
@@ -48,10 +47,7 @@ func (keeper) Health() authn.Health               { return authn.Health{Cause: h
 // The page says why, in whatever words, and whatever they are they are words.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	page, err := agentpage.New(fake{}, keeper{}, "test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := agentpage.New(fake{}, keeper{}, hostile)
 	for path, want := range map[string]int{"/": http.StatusOK, "/elsewhere": http.StatusNotFound, "/assets/style.css": http.StatusOK} {
 		recorder := httptest.NewRecorder()
 		page.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -67,11 +63,16 @@ func TestPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		for node := range document.Descendants() {
-			if node.Data == "img" || node.Data == "script" && node.FirstChild != nil && node.FirstChild.Data != "" {
+			if node.Type == html.ElementNode && (node.Data == "img" || node.Data == "script") {
 				t.Errorf("an element %s", node.Data)
 			}
+			for _, attribute := range node.Attr {
+				if strings.HasPrefix(attribute.Key, "on") {
+					t.Errorf("%s has the attribute %s", node.Data, attribute.Key)
+				}
+			}
 		}
-		for _, want := range []string{"disconnected", "renew it", "1 refused", "target_unreachable", "&lt;script&gt;"} {
+		for _, want := range []string{"disconnected", "renew it", "1 refused", "target_unreachable", "&lt;script&gt;", "offered again <time", `http-equiv="refresh"`} {
 			if !strings.Contains(body, want) {
 				t.Errorf("it does not say %q", want)
 			}

@@ -7,7 +7,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/seed-951114d4/sallyport/cmd/internal/style"
 )
 
 // Functions are those that templates may use.
@@ -19,7 +20,7 @@ func Functions() template.FuncMap {
 		"size":     Size,
 		"duration": Duration,
 		"plain":    Plain,
-		"lines":    func(s string) string { return plain(s, "\n\t") },
+		"lines":    func(s string) string { return style.Plain(s, "\n\t") },
 		"count":    Count,
 		"anchor":   func(path string) string { return ID("t", path) },
 	}
@@ -76,17 +77,7 @@ func Count(n int) string {
 
 // Plain is what a peer wrote, without what a reader does not see: it could make text
 // look like another.
-func Plain(s string) string { return plain(s, "") }
-
-// plain keeps those characters besides.
-func plain(s, besides string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || strings.ContainsRune(besides, r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
-}
+func Plain(s string) string { return style.Plain(s, "") }
 
 // ID is an id of an element for a text of a peer's choice.
 func ID(prefix, text string) string {

@@ -16,6 +16,8 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+
+	"github.com/seed-951114d4/sallyport/cmd/internal/style"
 )
 
 //go:embed assets layout.html
@@ -132,24 +134,16 @@ func (f *Frame) Write(w http.ResponseWriter, v View) error {
 	return nil
 }
 
-// assets are the types of what pages link to.
-var assets = map[string]string{
-	"/assets/style.css": "text/css; charset=utf-8",
-	"/assets/live.js":   "text/javascript; charset=utf-8",
-	"/assets/mark.svg":  "image/svg+xml",
-}
-
 // Asset answers with a file that pages link to, if there is one of that path.
 func Asset(w http.ResponseWriter, path string) bool {
-	kind, ok := assets[path]
-	if !ok {
-		return false
+	if path != "/assets/live.js" {
+		return style.Asset(w, path)
 	}
 	content, err := files.ReadFile(strings.TrimPrefix(path, "/"))
 	if err != nil {
 		return false
 	}
-	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 	_, _ = w.Write(content)
 	return true
 }
