@@ -88,6 +88,10 @@ func (r result) met() string {
 	return "no"
 }
 
+// over tells whether our own value is far over its bound. A bound is a goal to the last
+// page; what keeps whole bodies, or stalls, is over it by much more.
+func (r result) over() bool { return median(r.ours) > 1.25*r.reach.bound }
+
 // ratio is that of the medians.
 func (r result) ratio() float64 { return median(r.ours) / median(r.base) }
 
