@@ -14,6 +14,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -96,7 +98,7 @@ func TestReadmeTargets(t *testing.T) {
 			if err := cfg.Targets.UnmarshalText([]byte(match[1])); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := agent.New(cfg, agent.Parts{}); err != nil {
+			if _, err := agent.New(cfg, agent.Parts{Self: prometheus.NewRegistry()}); err != nil {
 				t.Errorf("the README's SALLYPORT_TARGETS=%s:\n%v", match[1], err)
 			}
 		}
