@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,5 +60,22 @@ func writeMetrics(t *testing.T, table *strings.Builder, addr string, seen map[st
 		}
 		fmt.Fprintf(table, "| `%s` | %s | %s | %s |\n", name, strings.ToLower(family.GetType().String()),
 			strings.Join(slices.Sorted(maps.Keys(labels)), ", "), family.GetHelp())
+	}
+}
+
+// What the README says of a metric elsewhere is about one that there is.
+func TestReadmeNamesMetricsThatThereAre(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), "<!-- begin metrics -->")
+	table, after, _ := strings.Cut(rest, "<!-- end metrics -->")
+	names := regexp.MustCompile(`\bsallyport_(?:proxy|agent|certificate|identity|crl|build)_[a-z_]+`)
+	for _, name := range names.FindAllString(before+after, -1) {
+		if !strings.Contains(table, "`"+name+"`") {
+			t.Errorf("the table of metrics has no %s", name)
+		}
 	}
 }
