@@ -56,8 +56,8 @@ type browsing struct {
 // meanwhile.
 const browsedInARow = 256
 
-// order is every route, by path. The slice must not be changed.
-func (p *Proxy) order() []*route {
+// order is every route, by path, and as of which change. The slice must not be changed.
+func (p *Proxy) order() ([]*route, uint64) {
 	b := &p.browsing
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,7 +68,7 @@ func (p *Proxy) order() []*route {
 		// What changes meanwhile makes another order due.
 		b.routes, b.changes, b.fresh = p.routes.sorted(), changes, true
 	}
-	return b.routes
+	return b.routes, b.changes
 }
 
 // Browse lists the routes that are asked for.
@@ -105,7 +105,7 @@ func (p *Proxy) CountRoutes(q RouteQuery) (counts RouteCounts) {
 // walk shows the routes that are asked for, by path, until one is not taken. It has the
 // table's lock while it does, and lets go of it now and then.
 func (p *Proxy) walk(q RouteQuery, take func(*route) bool) {
-	order := p.order()
+	order, changes := p.order()
 	if q.Path != "" {
 		q.After = ""
 		at, found := slices.BinarySearchFunc(order, q.Path, comparePath)
@@ -125,19 +125,20 @@ func (p *Proxy) walk(q RouteQuery, take func(*route) bool) {
 	q.Search = strings.ToLower(q.Search)
 	for len(order) > 0 {
 		n := min(len(order), browsedInARow)
-		if !p.walkSome(q, order[:n], take) {
+		if !p.walkSome(q, order[:n], changes, take) {
 			return
 		}
 		order = order[n:]
 	}
 }
 
-func (p *Proxy) walkSome(q RouteQuery, routes []*route, take func(*route) bool) bool {
+func (p *Proxy) walkSome(q RouteQuery, routes []*route, changes uint64, take func(*route) bool) bool {
 	p.routes.mu.RLock()
 	defer p.routes.mu.RUnlock()
+	asOrdered := p.routes.changes == changes
 	for _, r := range routes {
 		// It may have gone since, or be another's.
-		if p.routes.routes[r.path] == r && q.wants(r) && !take(r) {
+		if (asOrdered || p.routes.routes[r.path] == r) && q.wants(r) && !take(r) {
 			return false
 		}
 	}

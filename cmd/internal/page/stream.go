@@ -84,6 +84,7 @@ func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, view func() (Vie
 			return
 		}
 		now, err := view()
+		cost := time.Since(began)
 		if err != nil {
 			return
 		}
@@ -95,7 +96,7 @@ func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, view func() (Vie
 				return
 			}
 		}
-		timer.Reset(max(s.interval, share*time.Since(began)))
+		timer.Reset(max(s.interval, share*cost))
 	}
 }
 
