@@ -189,6 +189,8 @@ func (b *broken) agents() {
 	b.stale()
 	b.expect("/team-a/node/app", "200.")
 	b.agent.Signal(syscall.SIGKILL)
+	// Before that a scrape meets a session that breaks, and another line says so.
+	b.proxy.Await(`"msg":"session closed"[^\n]*"agent":"spiffe://example.org/team-a/node"`)
 	answer := ""
 	testenv.Eventually(b.t, func() error {
 		if answer = b.scrape("/team-a/node/app"); answer != "503 `agent_gone`." {
