@@ -91,7 +91,7 @@ func newStaged(t testing.TB) (*tunnel, *turns, *session) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.outbox.close)
-	return &tunnel{Proxy: p}, policy, s
+	return &tunnel{Proxy: p, admissions: newDesk(1), offers: newDesk(1)}, policy, s
 }
 
 func claimOf(path string) *tunnelv1.Route {
