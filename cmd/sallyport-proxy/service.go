@@ -93,9 +93,7 @@ func (s *service) describeListeners(w io.Writer, leaf *x509.Certificate) {
 	cfg := s.settings.Proxy
 	fmt.Fprintf(w, "tunnel        %s\nscrape        %s\nclient auth   %s\nadmin         %s\n",
 		cfg.TunnelAddr, cfg.ScrapeAddr, cfg.ClientAuth, s.settings.Admin)
-	if len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 {
-		fmt.Fprintln(w, "warning       the scrape side's certificate has no DNS name and no IP address: Prometheus will refuse it under whatever name")
-	}
+	newScrapeName(cfg.URL(), leaf).describe(w)
 	if cfg.ClientAuth == proxy.ClientAuthNone {
 		fmt.Fprintln(w, "warning       SALLYPORT_SCRAPE_CLIENT_AUTH=none: every scraper is anonymous, and the policy alone decides what anyone may read")
 	}
@@ -117,7 +115,8 @@ func (s *service) Run(ctx context.Context) error {
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),
 		handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS(), Cores: s.cores}))
 	helpers := []daemon.Helper{
-		daemon.Keep(s.own, s.log),
+		daemon.Keep(s.own, "SALLYPORT_TLS_CERT_FILE", s.log),
+		{Name: "the name of the scrape side", Run: s.watchScrapeName},
 		{Name: "the policy", Run: s.policy.Run},
 		{Name: "tracing", Run: s.tracing.Run},
 		{Name: "the audit log", Run: func(ctx context.Context) error {
@@ -128,7 +127,7 @@ func (s *service) Run(ctx context.Context) error {
 		}},
 	}
 	if s.scrape != nil {
-		helpers = append(helpers, daemon.Helper{Name: "the scrape side's source of certificates", Run: s.scrape.Run})
+		helpers = append(helpers, daemon.Keep(s.scrape, "SALLYPORT_SCRAPE_TLS_CERT_FILE", s.log.With("side", "scrape")))
 	}
 	return daemon.Supervise(ctx, func(ctx context.Context) error {
 		return s.proxy.Run(ctx, tunnel, scrape)

@@ -58,7 +58,7 @@ func suggestions(dir string) string {
 	var text strings.Builder
 	for _, args := range []string{
 		"--role proxy --id /proxy --dns proxy.example.org",
-		"--role agent --id /team-a",
+		"--role agent --id /team-a/node",
 		"--role scraper --id /prometheus",
 	} {
 		fmt.Fprintf(&text, "  sallyport pki issue%s %s\n", in, args)
