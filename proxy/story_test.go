@@ -162,6 +162,7 @@ func TestRefusalsAreRemembered(t *testing.T) {
 	if len(refusals) != 3 {
 		t.Fatalf("%+v", refusals)
 	}
+	w.Scraper("prometheus").Get("/team-b/x") // too early
 	absent, denied, offer := refusals[0], refusals[1], refusals[2]
 	if absent.Route != "/team-b/nowhere" || absent.Effect != "refused" || absent.Why == "" || absent.Input != nil {
 		t.Errorf("a path that is no route: %+v", absent)
@@ -179,8 +180,11 @@ func TestRefusalsAreRemembered(t *testing.T) {
 	w.Proxy.SetPolicy(anyRoute)
 	testenv.Eventually(t, func() error {
 		for _, r := range w.Proxy.Refusals() {
-			if r.Action == "register" && (r.Settled == nil || r.Standing) {
+			if r.Action == "register" && r.Settled == nil {
 				return fmt.Errorf("%+v", r)
+			}
+			if r.Standing != (r.Route == "/team-b/nowhere" || r.Identity == testenv.ID("curious")) {
+				return fmt.Errorf("what stands is not what is refused still: %+v", r)
 			}
 		}
 		return nil

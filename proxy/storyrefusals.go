@@ -193,9 +193,19 @@ type RefusalInfo struct {
 
 // Refusals lists what was refused lately, the latest first.
 func (p *Proxy) Refusals() []RefusalInfo {
-	connected := p.sessions.identities()
+	infos := p.rejections.infos(p.sessions.identities())
+	for i, info := range infos {
+		if info.Action == "scrape" && info.Effect == string(authz.Refused) && info.Standing {
+			_, served := p.routes.lookup(info.Route)
+			infos[i].Standing = !served // an agent has registered it since
+		}
+	}
+	return infos
+}
+
+// infos describes all; connected are the identities that have a session.
+func (r *rejections) infos(connected map[string]bool) []RefusalInfo {
 	now := time.Now()
-	r := p.rejections
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	infos := make([]RefusalInfo, 0, r.agents.order.Len()+r.scrapes.order.Len())
