@@ -142,12 +142,12 @@ func TestTargetsAreNotTooMany(t *testing.T) {
 
 func TestTargetsAreListedWithoutSecrets(t *testing.T) {
 	cfg := validConfig()
-	cfg.Targets = text("/b=https://[::1]/s3cret?token=s3cret,/a=http://x:9100/metrics")
+	cfg.Targets = text("/b=https://[::1]/probe?token=s3cret,/a=http://x:9100/metrics")
 	a, err := agent.New(cfg, agent.Parts{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []agent.TargetInfo{{Path: "/a", Origin: "http://x:9100"}, {Path: "/b", Origin: "https://[::1]:443"}}
+	want := []agent.TargetInfo{{Path: "/a", URL: "http://x:9100/metrics"}, {Path: "/b", URL: "https://[::1]:443/probe"}}
 	if got := a.Targets(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -86,13 +86,14 @@ func (e *endpoint) same(target *Target) bool {
 	return reflect.DeepEqual(e.target, other)
 }
 
-// origin is scheme://host:port of the URL, or self.
-func (e *endpoint) origin() string {
+// shown is what may be shown of the URL, and no more than proxies are told: no user, no
+// query. Or self.
+func (e *endpoint) shown() string {
 	if e.target.isSelf() {
 		return selfURL
 	}
 	claim := e.route.GetTarget()
-	return claim.GetScheme() + "://" + net.JoinHostPort(claim.GetHost(), strconv.Itoa(int(claim.GetPort())))
+	return claim.GetScheme() + "://" + net.JoinHostPort(claim.GetHost(), strconv.Itoa(int(claim.GetPort()))) + claim.GetPath()
 }
 
 // claimsLike says whether e and other offer the same to a proxy.

@@ -42,7 +42,7 @@ type ProxyInfo struct {
 // RouteInfo describes a target and what became of its route.
 type RouteInfo struct {
 	Path    string       `json:"path"`
-	Target  string       `json:"target"` // scheme://host:port
+	Target  string       `json:"target"` // the URL as proxies are told it, without its query
 	Answers []AnswerInfo `json:"answers"`
 	Last    *LastInfo    `json:"last_scrape,omitempty"`
 }
@@ -98,7 +98,7 @@ func (a *Agent) Routes() []RouteInfo {
 	infos := make([]RouteInfo, 0, len(endpoints))
 	for _, path := range slices.Sorted(maps.Keys(endpoints)) {
 		e := endpoints[path]
-		info := RouteInfo{Path: path, Target: e.origin(), Last: e.health.info()}
+		info := RouteInfo{Path: path, Target: e.shown(), Last: e.health.info()}
 		for i, l := range a.links {
 			answer, ok := answers[i][path]
 			if !ok {

@@ -15,7 +15,7 @@ func TestAgentTellsOfItself(t *testing.T) {
 	t.Parallel()
 	target := testenv.NewTarget(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	w := testenv.Start(t, testenv.Config{})
-	a := w.Agent("team-a/node", testenv.Route("/team-a/node/sick", target.URL), testenv.Route("/team-a/node/down", "http://127.0.0.1:1/secret"),
+	a := w.Agent("team-a/node", testenv.Route("/team-a/node/sick", target.URL), testenv.Route("/team-a/node/down", "http://127.0.0.1:1/probe?token=secret"),
 		testenv.Route("/team-b/x", target.URL))
 	w.Scraper("prometheus").Get("/team-a/node/sick")
 	w.Scraper("prometheus").Get("/team-a/node/down")
@@ -32,7 +32,7 @@ func TestAgentTellsOfItself(t *testing.T) {
 	for _, r := range a.Routes() {
 		line := r.Path + " " + r.Answers[0].State + " " + r.Answers[0].Code
 		if strings.Contains(r.Target, "secret") {
-			t.Errorf("%s: the target's path is told", r.Target)
+			t.Errorf("%s: the target's query is told", r.Target)
 		}
 		if r.Last != nil {
 			line += r.Last.Outcome + ": " + r.Last.Reason

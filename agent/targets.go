@@ -85,8 +85,8 @@ func (t Targets) withFileFaults(err error) error {
 // configuration.
 type TargetInfo struct {
 	Path string
-	// Origin is scheme://host:port of the URL, whose rest may hold a secret; or self.
-	Origin string
+	// URL has neither user nor query, which may hold a secret; or it is self.
+	URL string
 }
 
 // Targets lists what the agent offers, sorted by path.
@@ -94,7 +94,7 @@ func (a *Agent) Targets() []TargetInfo {
 	endpoints := a.table.load().endpoints
 	list := make([]TargetInfo, 0, len(endpoints))
 	for _, path := range slices.Sorted(maps.Keys(endpoints)) {
-		list = append(list, TargetInfo{Path: path, Origin: endpoints[path].origin()})
+		list = append(list, TargetInfo{Path: path, URL: endpoints[path].shown()})
 	}
 	return list
 }

@@ -46,7 +46,7 @@ func (s *service) Check(ctx context.Context, w io.Writer) error {
 	return s.describeTargets(w)
 }
 
-// describeTargets lists the targets with no more of their URLs than where they lead.
+// describeTargets lists the targets.
 func (s *service) describeTargets(w io.Writer) error {
 	targets := s.agent.Targets()
 	if len(targets) == 0 {
@@ -56,7 +56,7 @@ func (s *service) describeTargets(w io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "targets       %d\n", len(targets))
 	for _, target := range targets {
-		fmt.Fprintf(&text, "  %s at %s\n", target.Path, target.Origin)
+		fmt.Fprintf(&text, "  %s at %s\n", target.Path, target.URL)
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
