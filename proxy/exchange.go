@@ -7,14 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc/mem"
-
-	"github.com/seed-951114d4/sallyport/authn"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
@@ -157,19 +152,6 @@ func (e *exchange) broken(err error, first bool) error {
 	return fmt.Errorf("receiving from agent: %w", err)
 }
 
-// statusError is a target's answer that came whole and is no 200.
-type statusError int
-
-func (e statusError) Error() string { return fmt.Sprintf("the target answered with status %d", int(e)) }
-
-// endError is an End that is not COMPLETE.
-type endError struct {
-	code   tunnelv1.End_Code
-	reason string
-}
-
-func (e *endError) Error() string { return e.reason }
-
 // pass writes one message of the agent to the scraper.
 func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
 	head, end, length := reply.Head, reply.End, int64(reply.Body.Len())
@@ -213,142 +195,3 @@ func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
 // grown is what a body of limit bytes may have become where an agent compressed
 // what does not compress: five bytes for each 31 KiB, and gzip's frame.
 func grown(limit int64) int64 { return limit + limit/1024 + 64 }
-
-// endOf is the error of an End that is not COMPLETE.
-func (e *exchange) endOf(end *tunnelv1.End) error {
-	if end.GetCode() == tunnelv1.End_CANCELLED && e.ctx.Err() != nil {
-		return errHungUp
-	}
-	return &endError{code: end.GetCode(), reason: oneLine(end.GetReason(), maxReason)}
-}
-
-// writeHead sends the target's status and the two headers that say what the body
-// is, verbatim. The length is known of a body that came whole, and of one whose
-// target said it.
-func (e *exchange) writeHead(head *tunnelv1.Head, whole bool) error {
-	status := int(head.GetStatus())
-	if status < 200 || status > 599 || status/100 == 3 ||
-		len(head.GetContentType()) > maxHeader || !printable(head.GetContentType()) ||
-		len(head.GetContentEncoding()) > maxHeader || !printable(head.GetContentEncoding()) {
-		return errContract
-	}
-	if err := http.NewResponseController(e.w).SetWriteDeadline(e.writeDeadline()); err != nil {
-		return errors.Join(errHungUp, err)
-	}
-	h := e.w.Header()
-	// A nil value keeps net/http from guessing a type that the target did not send.
-	h["Content-Type"] = nil
-	if head.GetContentType() != "" {
-		h["Content-Type"] = []string{head.GetContentType()}
-	}
-	if head.GetContentEncoding() != "" {
-		h["Content-Encoding"] = []string{head.GetContentEncoding()}
-	}
-	e.outcome, e.status = OK, status
-	if status != http.StatusOK {
-		e.outcome = TargetStatus
-		h["Sallyport-Outcome"] = []string{string(TargetStatus)}
-	}
-	if (whole || e.length > 0) && status != http.StatusNoContent {
-		h["Content-Length"] = []string{strconv.FormatInt(max(e.length, e.body), 10)}
-	}
-	e.w.WriteHeader(status)
-	e.headSent = true
-	return nil
-}
-
-func (e *exchange) writeBody(body mem.BufferSlice, length int64) error {
-	if length == 0 {
-		return nil
-	}
-	if e.body > length { // with the first chunk the head has set it
-		if err := http.NewResponseController(e.w).SetWriteDeadline(e.writeDeadline()); err != nil {
-			return errors.Join(errHungUp, err)
-		}
-	}
-	conn, ok := e.conn.(*authn.Conn)
-	ok = ok && length > minHeld
-	if ok {
-		conn.Hold()
-	}
-	var failed error
-	for _, part := range body {
-		n, err := e.w.Write(part.ReadOnlyData())
-		e.metrics.bytes.Add(float64(n))
-		if failed = err; err != nil {
-			break
-		}
-	}
-	if ok {
-		failed = errors.Join(failed, conn.Release())
-	}
-	if failed != nil {
-		return errors.Join(errHungUp, failed)
-	}
-	return nil
-}
-
-// minHeld is the smallest part of a body that takes several writes, in bytes.
-const minHeld = 4 << 10
-
-// writeDeadline moves with each chunk, but not beyond the scrape's time.
-func (e *exchange) writeDeadline() time.Time {
-	stalled := time.Now().Add(stallTimeout)
-	if e.deadline.Before(stalled) {
-		return e.deadline
-	}
-	return stalled
-}
-
-// explain turns what ended a scrape before its head into an answer.
-func (e *exchange) explain(err error) *failure {
-	var end *endError
-	switch {
-	case errors.Is(err, errHungUp):
-		return &failure{outcome: Cancelled, text: "the scraper hung up", cause: err}
-	case errors.Is(err, errLapsed):
-		return &failure{outcome: Cancelled, text: errLapsed.Error(), cause: err}
-	case errors.Is(err, errRevoked):
-		return &failure{outcome: NotFound, text: errNotFound().text, cause: err}
-	case errors.Is(err, errDeadline):
-		return &failure{outcome: AgentTimeout, text: "the agent did not answer in time"}
-	case errors.As(err, &end):
-		outcome, ok := endOutcomes[end.code]
-		if !ok {
-			return &failure{outcome: AgentGone, text: "the agent dropped the scrape", cause: err}
-		}
-		text := words[outcome]
-		if end.reason != "" {
-			text += ": " + end.reason
-		}
-		return &failure{outcome: outcome, text: text}
-	}
-	return &failure{outcome: AgentGone, text: "the agent's session broke", cause: err}
-}
-
-// words begins the line of a failure that the agent reported.
-var words = map[Outcome]string{
-	BadRequest:        "the target does not take this query",
-	AgentGone:         "the agent no longer has this route",
-	TargetUnreachable: "the target is unreachable",
-	TargetRejected:    "the agent refuses the target",
-	TooLarge:          "the body is too large",
-	TargetTimeout:     "the target did not answer in time",
-	Busy:              "the agent is busy",
-}
-
-// oneLine makes one line of at most that many bytes of what a peer says.
-func oneLine(s string, most int) string {
-	if len(s) > most {
-		s = s[:most]
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
-// maxReason bounds what a peer may say of a failure, in bytes.
-const maxReason = 200

@@ -6,15 +6,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 // An example of a unit is verified by systemd's own tool, and its hardening measured.
 func TestSystemdUnits(t *testing.T) {
 	t.Parallel()
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd-analyze is not installed")
-	}
+	analyze := testenv.Program(t, "systemd-analyze")
 	dir := t.TempDir()
 	for _, name := range deployed(t, "systemd", "sallyport-*") {
 		// A program that is there: verify looks for it.
