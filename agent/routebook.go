@@ -24,6 +24,7 @@ const (
 
 	offerAgainAfter = 30 * time.Second
 	offerAgainMost  = 5 * time.Minute
+	policyPause     = time.Second // a proxy looks for a new policy no more often
 )
 
 type routeState uint8
@@ -74,16 +75,18 @@ type batch struct {
 type routeBook struct {
 	log     *slog.Logger
 	metrics *metrics
+	ration  ration
 
 	routes    map[string]*route
 	pending   []string  // to offer, in order
 	withdrawn []string  // to withdraw, in order
 	batches   []*batch  // offered, oldest first
+	changed   time.Time // when to offer again what an older policy refused
 	dueAgain  time.Time // when the first refused route is to be offered again; zero: never
 }
 
 func newRouteBook(log *slog.Logger, m *metrics) *routeBook {
-	return &routeBook{log: log, metrics: m, routes: make(map[string]*route)}
+	return &routeBook{log: log, metrics: m, ration: ration{log: log}, routes: make(map[string]*route)}
 }
 
 // want makes endpoints the routes to hold. What the proxy has heard of and is
@@ -222,13 +225,13 @@ func (b *routeBook) answered(answers []*tunnelv1.RouteAnswer, now time.Time) err
 		default:
 			b.refuse(batch.paths[i], r, answer, now)
 			if batch.stale {
-				r.again = now
+				r.again = later(now, b.changed)
 			}
 			refused++
 		}
 	}
 	b.findDue()
-	b.log.Info("routes registered", "accepted", accepted, "refused", refused)
+	b.ration.tell(now, slog.LevelInfo, "routes registered", "accepted", accepted, "refused", refused)
 	return nil
 }
 
@@ -250,11 +253,10 @@ func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, 
 
 	code, reasons := answer.GetCode().String(), sayableReasons(answer.GetReasons())
 	r.code, r.reasons, r.decision = code, reasons, sayable(answer.GetDecisionId(), 64)
-	tell := b.log.Warn
+	tell := b.log.Debug
 	if verdict := code + ": " + reasons; verdict != r.verdict {
 		r.verdict = verdict
-	} else {
-		tell = b.log.Debug
+		tell = func(message string, facts ...any) { b.ration.tell(now, slog.LevelWarn, message, facts...) }
 	}
 	facts := []any{"route", path, "code", code, "reasons", reasons,
 		"decision", r.decision, "after", r.again.Sub(now).Round(time.Second)}
@@ -286,17 +288,28 @@ func (b *routeBook) revoked(answers []*tunnelv1.RouteAnswer, now time.Time) {
 	b.findDue()
 }
 
-// policyChanged has every refused route offered again at once.
+// policyChanged has every refused route offered again at once, but not more often than a
+// policy changes: a proxy that says so over and over is no reason to be busy.
 func (b *routeBook) policyChanged(now time.Time) {
+	if !now.Before(b.changed) { // otherwise it is about to be done
+		b.changed = later(now, b.changed.Add(policyPause))
+	}
 	for _, r := range b.routes {
 		if r.state == routeRefused {
-			r.again, r.refusals = now, 0
+			r.again, r.refusals = b.changed, 0
 		}
 	}
 	for _, batch := range b.batches {
 		batch.stale = true
 	}
 	b.findDue()
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // settled says whether each route has its answer.
@@ -320,6 +333,7 @@ func (b *routeBook) forget() {
 		b.metrics.routes.WithLabelValues(r.state.String()).Dec()
 	}
 	b.routes = nil
+	b.ration.close()
 }
 
 // sayableReasons makes one bounded line of a proxy's reasons.

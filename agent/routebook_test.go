@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"bytes"
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,5 +60,49 @@ func TestRevokedBeforeAccepted(t *testing.T) {
 	}
 	if routes := b.next(now).GetRegister().GetRoutes(); len(routes) != 1 || routes[0].GetPath() != "/a" {
 		t.Errorf("offered: %v", routes)
+	}
+}
+
+// However often a proxy says that the policy has changed, and whatever it answers then,
+// routes are offered again once a second and the log grows by some lines a minute.
+func TestProxyDoesNotFillTheLog(t *testing.T) {
+	m, err := newMetrics(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoints := make(map[string]*endpoint)
+	for i := range 100 {
+		path := fmt.Sprint("/", i)
+		if endpoints[path], err = newEndpoint(Target{Path: path, URL: "http://h/"}, ways{shared: newTransport(1), idleConns: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	b := newRouteBook(slog.New(slog.NewTextHandler(&log, nil)), m)
+	b.want(endpoints)
+	began, offers := time.Now(), 0
+	for now := began; now.Sub(began) < 90*time.Second; now = now.Add(10 * time.Millisecond) {
+		for message := b.next(now); message != nil; message = b.next(now) {
+			offers++
+			var answers []*tunnelv1.RouteAnswer
+			for _, r := range message.GetRegister().GetRoutes() {
+				answers = append(answers, &tunnelv1.RouteAnswer{Path: r.GetPath(), Code: tunnelv1.RouteAnswer_DENIED, Reasons: []string{fmt.Sprint(offers)}})
+			}
+			if err := b.answered(answers, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.policyChanged(now)
+		b.policyChanged(now)
+	}
+	b.forget()
+	if offers < 80 || offers > 91 {
+		t.Errorf("offered %d times in 90 s", offers)
+	}
+	if lines := strings.Count(log.String(), "\n"); lines < rationLines || lines > 2*rationLines+2 {
+		t.Errorf("%d lines", lines)
+	}
+	if n := strings.Count(log.String(), "lines_left_out="); n != 2 {
+		t.Errorf("%d lines tell of those that were left out", n)
 	}
 }

@@ -82,6 +82,7 @@ type Proxy struct {
 	tokenNotice, strangerNotice seldom
 
 	unserved unserved
+	paces    *paces
 
 	sessions *sessions
 	routes   *table
@@ -106,6 +107,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 	p := &Proxy{
 		cfg: cfg, policy: parts.Policy, audit: parts.Audit, self: parts.Self, log: parts.Log, software: parts.Software, tracer: parts.Tracer,
 		cores: runtime.GOMAXPROCS(0), trust: parts.Trust, scrapeTrust: parts.ScrapeTrust, tokens: parts.Tokens,
+		paces:    newPaces(cfg),
 		sessions: newSessions(cfg.MaxSessions, cfg.MaxSessionsPerIdentity),
 		routes:   newTable(cfg.MaxRoutesPerSession),
 		flights:  newFlights(),
@@ -205,6 +207,9 @@ func (p *Proxy) sweep(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			p.routes.prune(now.Add(-p.cfg.Retention))
+			for id, lines := range p.paces.sweep(now) {
+				p.log.Warn("an agent registers and withdraws more than is logged", "agent", id.String(), "lines_left_out", lines)
+			}
 			for _, s := range p.sessions.all() {
 				s.lanes.trim(now.Add(-idle))
 				if !time.Now().Before(s.peer().NotAfter) {

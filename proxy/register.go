@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ const offersAtOnce = 64
 func (t *tunnel) register(ctx context.Context, s *session, routes []*tunnelv1.Route) {
 	answers := make([]*tunnelv1.RouteAnswer, 0, len(routes))
 	for some := range slices.Chunk(routes, offersAtOnce) {
+		if t.paces.wait(ctx, s.identity, len(some)) != nil {
+			return
+		}
 		err := t.offers.at(ctx, func() error {
 			answers = t.registerSome(ctx, s, some, answers)
 			return ctx.Err()
@@ -48,7 +52,7 @@ func (t *tunnel) registerSome(ctx context.Context, s *session, routes []*tunnelv
 		// An offer replaces the claims of a route that the session holds: with
 		// them refused it holds the route no more.
 		if answer.GetCode() != tunnelv1.RouteAnswer_ACCEPTED && t.routes.withdraw(s, r.GetPath()) {
-			t.log.Warn("route revoked: its new claims were refused", "session", s.id, "agent", s.identity.String(), "route", r.GetPath())
+			t.tell(s, slog.LevelWarn, "route revoked: its new claims were refused", "route", r.GetPath())
 		}
 		t.metrics.registrations.WithLabelValues(registrationResult(answer.GetCode())).Inc()
 		answers = append(answers, answer)
@@ -63,7 +67,7 @@ func (t *tunnel) sayRegistered(s *session, answers []*tunnelv1.RouteAnswer) {
 			accepted++
 		}
 	}
-	t.log.Info("routes registered", "session", s.id, "agent", s.identity.String(), "accepted", accepted, "refused", len(answers)-accepted)
+	t.tell(s, slog.LevelInfo, "routes registered", "accepted", accepted, "refused", len(answers)-accepted)
 	message := &tunnelv1.ProxyMessage{Kind: &tunnelv1.ProxyMessage_Registered{
 		Registered: &tunnelv1.Registered{Answers: answers},
 	}}
@@ -94,7 +98,7 @@ func (t *tunnel) registerOne(ctx context.Context, s *session, subject *authz.Sub
 		if len(path) > tunnelv1.MaxPath {
 			path = path[:tunnelv1.MaxPath]
 		}
-		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
+		t.tell(s, slog.LevelWarn, "registration refused", "route", path, "reason", err.Error())
 		t.rejections.invalid(s, path, err)
 		return &tunnelv1.RouteAnswer{Path: strings.ToValidUTF8(path, "?"), Code: tunnelv1.RouteAnswer_INVALID, Reasons: []string{err.Error()}}
 	}
@@ -124,7 +128,9 @@ func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAns
 	case !d.Allow:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, d.Reasons
 		effect = authz.Denied
-		t.logDenied("registration", s, path, d)
+		if t.paces.mayLog(s.identity) {
+			t.logDenied("registration", s, path, d)
+		}
 	case err == nil:
 		answer.Code = tunnelv1.RouteAnswer_ACCEPTED
 		t.log.Debug("route registered", "session", s.id, "agent", s.identity.String(), "route", path)
@@ -135,10 +141,17 @@ func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAns
 			answer.Code = tunnelv1.RouteAnswer_OWNED
 		}
 		event.why = err.Error()
-		t.log.Warn("registration refused", "session", s.id, "agent", s.identity.String(), "route", path, "reason", err.Error())
+		t.tell(s, slog.LevelWarn, "registration refused", "route", path, "reason", err.Error())
 	}
 	t.record(event, effect)
 	return answer
+}
+
+// tell logs what an agent's offers came to, as often as its pace lets it.
+func (t *tunnel) tell(s *session, level slog.Level, message string, more ...any) {
+	if t.paces.mayLog(s.identity) {
+		t.log.With("session", s.id, "agent", s.identity.String()).Log(context.Background(), level, message, more...)
+	}
 }
 
 func (p *Proxy) logDenied(what string, s *session, path string, d authz.Decision) {
@@ -223,7 +236,7 @@ func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Su
 func (t *tunnel) withdraw(s *session, paths []string) {
 	for _, path := range paths {
 		if t.routes.withdraw(s, path) {
-			t.log.Info("route withdrawn", "session", s.id, "agent", s.identity.String(), "route", path)
+			t.tell(s, slog.LevelInfo, "route withdrawn", "route", path)
 		}
 	}
 }

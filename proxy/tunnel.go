@@ -232,9 +232,10 @@ func (t *tunnel) listen(stream controlStream, s *session) error {
 		case *tunnelv1.AgentMessage_Withdraw:
 			t.withdraw(s, kind.Withdraw.GetPaths())
 		case *tunnelv1.AgentMessage_Drain:
-			s.draining.Store(true)
+			if !s.draining.Swap(true) {
+				t.log.Info("session draining", "session", s.id, "agent", s.identity.String())
+			}
 			s.lanes.retire()
-			t.log.Info("session draining", "session", s.id, "agent", s.identity.String())
 		default:
 			t.end(s, refuse(tunnelv1.Goodbye_PROTOCOL, "a message that has no place here"))
 		}
