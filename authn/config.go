@@ -231,3 +231,17 @@ func (f *FederatedFiles) UnmarshalText(text []byte) error {
 	*f = files
 	return nil
 }
+
+// Renewal tells an operator what to do about a certificate that ends and has no
+// successor.
+func (c Config) Renewal() string {
+	if c.Socket != "" {
+		return "see that the Workload API gives a new SVID: is our entry still registered, and is the SPIRE agent in touch with its server?"
+	}
+	return "renew the files of SALLYPORT_TLS_CERT_FILE and SALLYPORT_TLS_KEY_FILE"
+}
+
+// Renewal is Config's for the scrape side.
+func (c ScrapeConfig) Renewal() string {
+	return "renew the files of SALLYPORT_SCRAPE_TLS_CERT_FILE and SALLYPORT_SCRAPE_TLS_KEY_FILE"
+}

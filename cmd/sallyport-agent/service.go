@@ -73,7 +73,7 @@ func (s *service) Run(ctx context.Context) error {
 	}
 	s.log.Info("offering targets", "targets", len(s.agent.Targets()), "proxies", strings.Join(s.settings.Agent.ProxyAddrs, ", "))
 	return daemon.Supervise(ctx, s.agent.Run,
-		daemon.Keep(s.own, "SALLYPORT_TLS_CERT_FILE", s.log),
+		daemon.Keep(s.own, s.settings.Own.Renewal(), s.log),
 		daemon.Helper{Name: "tracing", Run: s.tracing.Run},
 		daemon.Helper{Name: "the admin listener", Run: func(ctx context.Context) error {
 			return s.administer(ctx, listener)

@@ -10,7 +10,6 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
-	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 )
 
@@ -40,9 +39,8 @@ func (s *service) newAdmin(handshakes *handshakes) (*admin.Server, error) {
 	if s.scrape != nil {
 		sources["scrape"] = s.scrape.Health
 	}
-	self := policy.Self(s.own)
 	return server, dashboard.Mount(server, dashboard.Parts{
-		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return self().ID },
+		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return s.self().ID },
 		Sources: sources, Strangers: handshakes.strangers.all, Version: release.Version(), Log: s.log,
 	})
 }

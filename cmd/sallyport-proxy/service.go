@@ -29,6 +29,7 @@ type service struct {
 	// cores is how many there are; at the moment fewer may be in use.
 	cores    int
 	own      authn.Keeper
+	self     func() authz.ProxyInput
 	scrape   authn.Keeper // nil: the scrape side uses own
 	policy   *authz.Keeper
 	audit    *authz.Audit
@@ -115,7 +116,7 @@ func (s *service) Run(ctx context.Context) error {
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),
 		handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS(), Cores: s.cores}))
 	helpers := []daemon.Helper{
-		daemon.Keep(s.own, "SALLYPORT_TLS_CERT_FILE", s.log),
+		daemon.Keep(s.own, s.settings.Own.Renewal(), s.log),
 		{Name: "the name of the scrape side", Run: s.watchScrapeName},
 		{Name: "the policy", Run: s.policy.Run},
 		{Name: "tracing", Run: s.tracing.Run},
@@ -127,7 +128,7 @@ func (s *service) Run(ctx context.Context) error {
 		}},
 	}
 	if s.scrape != nil {
-		helpers = append(helpers, daemon.Keep(s.scrape, "SALLYPORT_SCRAPE_TLS_CERT_FILE", s.log.With("side", "scrape")))
+		helpers = append(helpers, daemon.Keep(s.scrape, s.settings.Scrape.Renewal(), s.log.With("side", "scrape")))
 	}
 	return daemon.Supervise(ctx, func(ctx context.Context) error {
 		return s.proxy.Run(ctx, tunnel, scrape)

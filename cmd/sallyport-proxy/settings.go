@@ -55,6 +55,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 	if service.own != nil {
 		faults.Add(service.exportIdentity())
 	}
+	service.self = policy.Self(service.own)
 	service.policy = s.Policy.keeper(ctx, log, service.registry, faults)
 	service.auditLog = s.Audit.Log()
 	if err := service.auditLog.Check(); err != nil {
@@ -72,7 +73,7 @@ func (s *settings) prepare(ctx context.Context, log *slog.Logger, faults *config
 		Trust:       service.own,
 		ScrapeTrust: service.scrapeSource(),
 		Tokens:      service.tokens(),
-		Self:        policy.Self(service.own),
+		Self:        service.self,
 		Log:         log,
 		Metrics:     service.registry,
 		Software:    release.Version(),

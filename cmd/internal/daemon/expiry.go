@@ -15,9 +15,9 @@ const lookAgain = 10 * time.Minute
 // expiry says that our own certificate ends soon and has no successor, and that it has
 // ended: each once, and early enough to do something about it.
 type expiry struct {
-	source   authn.Source
-	variable string // of the certificate, in files mode
-	log      *slog.Logger
+	source  authn.Source
+	renewal string // what to do about it
+	log     *slog.Logger
 
 	last          *authn.Material // nil: there was none yet
 	warned, ended *tls.Certificate
@@ -53,17 +53,13 @@ func (e *expiry) look(now time.Time) time.Duration {
 		return min(soon.Sub(now), lookAgain)
 	case now.Before(end):
 		if e.warned != certificate {
-			e.log.Warn("our certificate ends soon and has no successor", "id", e.last.Identity.String(), "not_after", end, "hint", e.hint())
+			e.log.Warn("our certificate ends soon and has no successor", "id", e.last.Identity.String(), "not_after", end, "hint", e.renewal)
 			e.warned = certificate
 		}
 		return min(end.Sub(now), lookAgain)
 	case e.ended != certificate:
-		e.log.Error("our certificate has ended: nobody can connect by it", "id", e.last.Identity.String(), "not_after", end, "hint", e.hint())
+		e.log.Error("our certificate has ended: nobody can connect by it", "id", e.last.Identity.String(), "not_after", end, "hint", e.renewal)
 		e.ended = certificate
 	}
 	return lookAgain
-}
-
-func (e *expiry) hint() string {
-	return "renew " + e.variable + " and its key, or see that the Workload API gives a new SVID"
 }

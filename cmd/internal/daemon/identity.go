@@ -16,16 +16,16 @@ import (
 // checkTimeout is how long check waits for the Workload API.
 const checkTimeout = 10 * time.Second
 
-// Keep is the helper that keeps a source current; variable names its certificate in files
-// mode. It says when there is an identity at first, and when that ends without another;
-// it fails where the Workload API gives several and none was chosen: waiting does not
-// help then.
-func Keep(source authn.Keeper, variable string, log *slog.Logger) Helper {
+// Keep is the helper that keeps a source current; renewal is what to do about one that does
+// not stay so. It says when there is an identity at first, and when that ends without
+// another; it fails where the Workload API gives several and none was chosen: waiting does
+// not help then.
+func Keep(source authn.Keeper, renewal string, log *slog.Logger) Helper {
 	return Helper{Name: "the source of certificates", Run: func(ctx context.Context) error {
 		group, running := errgroup.WithContext(ctx)
 		group.Go(func() error { return source.Run(running) })
 		group.Go(func() error {
-			(&expiry{source: source, variable: variable, log: log}).watch(running)
+			(&expiry{source: source, renewal: renewal, log: log}).watch(running)
 			return nil
 		})
 		group.Go(func() error {

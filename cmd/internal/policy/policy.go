@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
@@ -98,14 +99,25 @@ func shipped(name string) (fs.FS, error) {
 	return fsys, nil
 }
 
-// Self returns what tells a policy who the deciding proxy is, as the source has
-// it at the time; nobody where the source has nothing.
+// Self returns what tells a policy who the deciding proxy is, as the source had it last:
+// a proxy whose certificate has ended is still who it was to the peers that it has, and
+// they do not lose what the policy gives them because of it. Nobody before the source had
+// anything.
 func Self(source authn.Source) func() authz.ProxyInput {
+	var last atomic.Pointer[authz.ProxyInput]
 	return func() authz.ProxyInput {
+		held := last.Load()
 		material, err := source.Material()
-		if err != nil {
-			return authz.ProxyInput{}
+		switch {
+		case err == nil:
+			self := authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+			if held == nil || *held != self {
+				last.Store(&self)
+			}
+			return self
+		case held != nil:
+			return *held
 		}
-		return authz.ProxyInput{ID: material.Identity.String(), TrustDomain: material.TrustDomain}
+		return authz.ProxyInput{}
 	}
 }

@@ -17,7 +17,9 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 )
@@ -135,5 +137,42 @@ func TestFindRefuses(t *testing.T) {
 		if files, err := policy.Files(name); err == nil {
 			t.Errorf("%q: files %v", name, files)
 		}
+	}
+}
+
+// ending is a source whose material may end.
+type ending struct{ material *authn.Material }
+
+func (s *ending) Changed() <-chan struct{} { return nil }
+
+func (s *ending) Material() (*authn.Material, error) {
+	if s.material == nil {
+		return nil, errors.New("expired")
+	}
+	return s.material, nil
+}
+
+// A proxy whose certificate has ended is told to the policy as the one that it was:
+// otherwise "our own trust domain" would be nobody's, every scrape denied, and every list
+// of targets empty, which Prometheus would believe.
+func TestSelfOutlivesItsCertificate(t *testing.T) {
+	t.Parallel()
+	source := &ending{}
+	self := policy.Self(source)
+	if got := self(); got != (authz.ProxyInput{}) {
+		t.Errorf("before any certificate: %+v", got)
+	}
+	id, err := authn.SPIFFEIdentity(spiffeid.RequireFromString("spiffe://example.org/proxy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.material = &authn.Material{Identity: id, TrustDomain: "example.org"}
+	want := authz.ProxyInput{ID: "spiffe://example.org/proxy", TrustDomain: "example.org"}
+	if got := self(); got != want {
+		t.Errorf("with one: %+v", got)
+	}
+	source.material = nil
+	if got := self(); got != want {
+		t.Errorf("after its end: %+v", got)
 	}
 }
