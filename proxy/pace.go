@@ -16,6 +16,8 @@ const (
 	offerPause = 20 * time.Millisecond
 	linePause  = time.Second
 	lineBurst  = 128
+	// maxOffers is as good as no limit, and so many pauses fit into a duration.
+	maxOffers = 1 << 30
 )
 
 // meter lets burst through at once, and then one each pause. It is the generic cell rate
@@ -46,7 +48,7 @@ type pace struct {
 }
 
 func newPaces(cfg Config) *paces {
-	return &paces{offers: 2 * cfg.MaxRoutesPerSession * cfg.MaxSessionsPerIdentity, each: make(map[authn.Identity]*pace)}
+	return &paces{offers: int(min(2*int64(cfg.MaxRoutesPerSession)*int64(cfg.MaxSessionsPerIdentity), maxOffers)), each: make(map[authn.Identity]*pace)}
 }
 
 func (p *paces) ofLocked(id authn.Identity) *pace {

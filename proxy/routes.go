@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -22,6 +24,8 @@ var (
 	errStale = errors.New("the policy has changed")
 	// errEnded means that the session ended while its route was decided.
 	errEnded = errors.New("the session has ended")
+	// errClaims means that the identity has the proxy remember enough.
+	errClaims = fmt.Errorf("this identity's routes claim more than %d MiB in paths, labels and targets", maxClaimed>>20)
 )
 
 // table owns the routes. A route belongs to the first identity that registers
@@ -30,6 +34,7 @@ var (
 // identity may take it.
 type table struct {
 	perSession int
+	claims     int // bytes of one identity's
 
 	mu     sync.RWMutex
 	routes map[string]*route
@@ -42,10 +47,18 @@ type table struct {
 
 // tally counts an owner's routes. That of the gone ones bounds what an agent that
 // comes, registers and goes, over and over, can make the proxy remember.
-type tally struct{ served, gone int }
+type tally struct {
+	served, gone int
+	claimed      int // bytes that its sessions claim of their routes
+}
+
+// maxClaimed bounds what one identity may have the proxy remember of its claims, in bytes
+// as they cross the tunnel: routes have a path, labels and a target, of up to 11 KiB.
+// All that sixteen sessions may hold by default is within it at 800 bytes a route.
+const maxClaimed = 64 << 20
 
 func newTable(perSession int) *table {
-	return &table{perSession: perSession, routes: make(map[string]*route), owners: make(map[authn.Identity]*tally)}
+	return &table{perSession: perSession, claims: maxClaimed, routes: make(map[string]*route), owners: make(map[authn.Identity]*tally)}
 }
 
 // lookup finds the route of a path.
@@ -118,10 +131,18 @@ func (t *table) register(g *grant, inForce func() bool) error {
 	if !held && len(s.routes) >= t.limitFor(g.limits) {
 		return t.full(g.limits)
 	}
+	more := proto.Size(g.claim)
+	if held {
+		more -= proto.Size(old.claim)
+	}
+	if n, ok := t.owners[s.identity]; ok && more > 0 && n.claimed+more > t.claims {
+		return errClaims
+	}
 	r, err := t.claimLocked(path, s.identity)
 	if err != nil {
 		return err
 	}
+	t.owners[s.identity].claimed += more
 	g.route = r
 	s.routes[path] = g
 	grants := slices.Clone(r.grants)
@@ -268,6 +289,7 @@ func (t *table) count() (served, gone int) {
 }
 
 func (t *table) detachLocked(g *grant) {
+	t.owners[g.session.identity].claimed -= proto.Size(g.claim)
 	delete(g.session.routes, g.route.path)
 	g.route.grants = slices.DeleteFunc(slices.Clone(g.route.grants), func(other *grant) bool { return other == g })
 }

@@ -17,7 +17,7 @@ func BenchmarkRegister(b *testing.B) {
 	for _, others := range []int{10, 1_000, 200_000} {
 		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
 			p, _, s := newStaged(b)
-			p.routes.perSession = others + routes
+			p.routes.perSession, p.paces.offers = others+routes, maxOffers
 			other := &session{id: "o", routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
 			for i := range others {
 				g := newGrant(other, claimOf(fmt.Sprintf("/other/%d", i)), authz.Decision{})
