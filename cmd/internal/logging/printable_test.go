@@ -15,7 +15,9 @@ import (
 // valuer is a value that says at the end what is logged of it.
 type valuer string
 
-func (v valuer) LogValue() slog.Value { return slog.GroupValue(slog.Any("inner", errors.New(string(v)))) }
+func (v valuer) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("inner", errors.New(string(v))))
+}
 
 // hostile is what a stranger may have others log.
 var hostile = []string{
