@@ -21,7 +21,7 @@ func (m *targeting) build() []prometheus.Collector {
 	})
 	m.reloadFailures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sallyport_agent_targets_reload_failures_total",
-		Help: "Changes of the targets file that were not taken over because of a fault.",
+		Help: "Changes of the targets file that were not taken over because of a fault; one that stays counts again.",
 	})
 	m.loaded = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "sallyport_agent_targets_loaded_timestamp_seconds",

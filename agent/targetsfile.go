@@ -14,6 +14,9 @@ const (
 	// A change must look the same at two polls, so that a file caught half
 	// written is not taken at its word. Both fit into the two seconds promised.
 	pollInterval = 500 * time.Millisecond
+	// A fault that stays is counted again this often, so that what watches the
+	// count sees that it has stayed.
+	recountInterval = 30 * time.Second
 )
 
 // targetsFile follows a file of targets.
@@ -24,6 +27,7 @@ type targetsFile struct {
 	applied [sha256.Size]byte // the content in force
 	seen    [sha256.Size]byte // the content at the last poll
 	fault   string            // what was said last about a fault, "" when all is well
+	counted time.Time         // when the fault was counted last
 }
 
 // first reads the file at the start, when a fault is one of the configuration.
@@ -48,7 +52,8 @@ func (f *targetsFile) parse(text []byte) (Targets, error) {
 
 // follow polls the file until ctx ends and hands each new content to apply. It
 // polls because that sees what notifications miss: a ConfigMap's swapped
-// symbolic links, a file system without them. failed is told of each fault once.
+// symbolic links, a file system without them. failed is told of each fault at once, and
+// of one that stays again and again.
 func (f *targetsFile) follow(ctx context.Context, apply func(Targets) (change, error), failed func()) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -57,12 +62,24 @@ func (f *targetsFile) follow(ctx context.Context, apply func(Targets) (change, e
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if err := f.poll(apply); err != nil && err.Error() != f.fault {
-				f.fault = err.Error()
-				f.log.Error("the targets file is faulty, keeping the targets as they are", "file", f.name, "error", strings.ReplaceAll(f.fault, "\n", "; "))
-				failed()
+			if err := f.poll(apply); err != nil {
+				f.tell(err, failed)
 			}
 		}
+	}
+}
+
+// tell logs a fault that is new, and counts it as long as it stays.
+func (f *targetsFile) tell(err error, failed func()) {
+	known := err.Error() == f.fault
+	if known && time.Since(f.counted) < recountInterval {
+		return
+	}
+	f.counted = time.Now()
+	failed()
+	if !known {
+		f.fault = err.Error()
+		f.log.Error("the targets file is faulty, keeping the targets as they are", "file", f.name, "error", strings.ReplaceAll(f.fault, "\n", "; "))
 	}
 }
 

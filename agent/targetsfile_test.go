@@ -197,6 +197,31 @@ func TestTargetsFileThatGoesAwayAndComesBack(t *testing.T) {
 	})
 }
 
+// A file that stays faulty is told of once, and counted for as long as it is: what is
+// counted once is over for an alert before it is mended.
+func TestTargetsFileThatStaysFaultyIsCountedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, _, file := targetsRig(t, "targets: []")
+		writeFile(t, filepath.Dir(file), "targets.yaml", []byte("targets: [{path: /b"))
+		for minute := range 10 {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := r.metric(t, "sallyport_agent_targets_reload_failures_total", ""); got != float64(2*minute+2) {
+				t.Errorf("after %d minutes: failures = %v", minute+1, got)
+			}
+		}
+		if log := r.log.String(); strings.Count(log, "the targets file is faulty") != 1 {
+			t.Errorf("log: %s", log)
+		}
+		writeFile(t, filepath.Dir(file), "targets.yaml", []byte("targets: []"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := r.metric(t, "sallyport_agent_targets_reload_failures_total", ""); got != 20 {
+			t.Errorf("after it was mended: failures = %v", got)
+		}
+	})
+}
+
 // A file that a target names may come later than the target.
 func TestTargetsFileWaitsForTheFilesItNames(t *testing.T) {
 	bubble(t, func(t *testing.T) {

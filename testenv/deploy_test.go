@@ -67,6 +67,26 @@ func TestDeployParses(t *testing.T) {
 	}
 }
 
+// The command that lists what to edit leaves no name of the examples out.
+func TestDeployListsWhatToEdit(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)^grep .*$`).FindString(string(read(t, deploy+"/README.md")))
+	list := exec.Command("/bin/sh", "-c", command)
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	for _, name := range deployed(t, ".", "*") {
+		if ext := filepath.Ext(name); ext == ".md" || ext == ".rego" || !bytes.Contains(read(t, name), []byte("example.org")) {
+			continue
+		}
+		if !bytes.Contains(out, []byte(strings.TrimPrefix(name, "../")+":")) {
+			t.Errorf("%s is not listed", name)
+		}
+	}
+}
+
 // Nobody is to copy a key out of an example, and no example is to hold one.
 func TestDeployHoldsNoKey(t *testing.T) {
 	t.Parallel()

@@ -115,8 +115,8 @@ var (
 	grouping   = regexp.MustCompile(`\b(?:by|on|without|ignoring|group_left)\s*\(([^)]*)\)`)
 )
 
-// targetLabels are those that Prometheus and the recording rules add.
-var targetLabels = []string{"job", "instance", "fault", ""}
+// targetLabels are those that Prometheus and the rules add.
+var targetLabels = []string{"job", "instance", "alertname", "severity", "fault", ""}
 
 // uses fails for each metric, label and value of an expression that nothing exports or
 // records.

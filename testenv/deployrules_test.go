@@ -93,8 +93,9 @@ func dashboardQueries(t *testing.T) []query {
 			}
 		}
 		for _, v := range d.Templating.List {
-			if metric, _, ok := strings.Cut(strings.TrimPrefix(v.Definition, "label_values("), ","); ok {
-				all = append(all, query{name + " " + v.Name, metric})
+			definition := strings.TrimPrefix(v.Definition, "label_values(")
+			if at := strings.LastIndex(definition, ","); at >= 0 {
+				all = append(all, query{name + " " + v.Name, definition[:at]})
 			}
 		}
 	}
@@ -165,6 +166,34 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 		}
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || !strings.HasSuffix(r.Annotations["runbook_url"], "#troubleshooting") {
 			t.Errorf("%s: annotations %v", r.Alert, r.Annotations)
+		}
+	}
+}
+
+// Whoever answers a scrape through the tunnel may export metrics of any name. So those of
+// a proxy count only where they come from the proxies' own job, and nobody is woken by
+// others.
+func TestProxiesMetricsAreOfTheirJob(t *testing.T) {
+	t.Parallel()
+	const job = `job="sallyport-proxy"`
+	series := regexp.MustCompile(`\b(?:sallyport[_:][a-z0-9_:]+|up)\b(?:\{[^}]*\})?`)
+	check := func(where, expression string, critical bool) {
+		for _, found := range series.FindAllString(grouping.ReplaceAllString(expression, ""), -1) {
+			if (critical || strings.HasPrefix(found, "sallyport_proxy_")) && !strings.Contains(found, job) {
+				t.Errorf("%s: %s wants %s", where, found, job)
+			}
+		}
+	}
+	for _, r := range prometheusRules(t) {
+		check(r.Record+r.Alert, r.Expr, r.Labels["severity"] == "critical")
+	}
+	for _, q := range dashboardQueries(t) {
+		check(q.where, q.expression, false)
+	}
+	// A label that discovery passes on may be called job, too.
+	for _, name := range []string{"prometheus/prometheus.yml", "compose/prometheus/prometheus.yml", "kubernetes/base/outside/prometheus-0.yml", "kubernetes/base/outside/prometheus-1.yml"} {
+		if !strings.Contains(string(read(t, deploy+"/"+name)), "- target_label: job\n        replacement: sallyport\n") {
+			t.Errorf("%s does not hold targets to their job", name)
 		}
 	}
 }

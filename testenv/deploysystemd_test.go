@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/seed-951114d4/sallyport/testenv"
@@ -39,6 +41,59 @@ func TestSystemdUnits(t *testing.T) {
 			if out, err := security.CombinedOutput(); err != nil {
 				t.Errorf("%s with %s is exposed: %v\n%s", daemon, form, err, out)
 			}
+		}
+	}
+}
+
+// Whoever follows the heads of the files has installed all of them, and enabled what
+// does nothing before it is.
+func TestSystemdFilesSayHowToInstallThem(t *testing.T) {
+	t.Parallel()
+	var installed, enabled string
+	names := deployed(t, "systemd", "*")
+	for _, name := range names {
+		for _, line := range regexp.MustCompile(`(?m)^# {3}(install|systemctl enable) .*$`).FindAllStringSubmatch(string(read(t, name)), -1) {
+			if line[1] == "install" {
+				installed += line[0] + " "
+			} else {
+				enabled += line[0] + " "
+			}
+		}
+	}
+	for _, name := range names {
+		base := filepath.Base(name)
+		if !strings.Contains(installed, " "+base+" ") {
+			t.Errorf("nothing says how to install %s", base)
+		}
+		if strings.Contains(string(read(t, name)), "[Install]") && !strings.Contains(enabled, " "+base+" ") {
+			t.Errorf("nothing says to enable %s", base)
+		}
+	}
+}
+
+// A daemon that crashes is started again: it must not end by the status of a wrong
+// configuration, as Go's runtime has it by default.
+func TestCrashIsNoWrongConfiguration(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	own := map[string][]string{
+		"sallyport-proxy": append(s.files("proxy", proxyLeaf), "SALLYPORT_TUNNEL_ADDR=127.0.0.1:0", "SALLYPORT_SCRAPE_ADDR=127.0.0.1:0"),
+		"sallyport-agent": append(s.files("agent", agentLeaf), "SALLYPORT_PROXY_ADDRS=127.0.0.1:1", "SALLYPORT_PROXY_ID="+testenv.ID("proxy"), "SALLYPORT_TARGETS=/team-a/node=self"),
+	}
+	for _, p := range systemdPlaces(t) {
+		unit := string(read(t, deploy+"/systemd/"+p.program+".service"))
+		for _, line := range []string{"Restart=on-failure", "RestartPreventExitStatus=2", "LimitCORE=0"} {
+			if !strings.Contains(unit, "\n"+line+"\n") {
+				t.Errorf("%s: no %s, which is what this tests", p.program, line)
+			}
+		}
+		env := append(own[p.program], "SALLYPORT_ADMIN_ADDR=off", "GOTRACEBACK="+p.env["GOTRACEBACK"])
+		daemon := testenv.Execute(t, env, "/bin/sh", "-c", "ulimit -c 0 && exec "+testenv.Build(t, p.program))
+		daemon.Await(`"identity"`)
+		daemon.Signal(syscall.SIGSEGV) // which Go's runtime takes for a fault of the program
+		// -1 is a signal.
+		if status, err := daemon.Exit(); err != nil || status != -1 {
+			t.Errorf("%s: a crash ended it with status %d, %v", p.program, status, err)
 		}
 	}
 }

@@ -57,16 +57,19 @@ func (f *Format) UnmarshalText(text []byte) error {
 // New returns a logger that writes to w. Colours appear only where w is a
 // terminal, in either format that could have them.
 func New(w io.Writer, cfg Config) *slog.Logger {
-	terminal := isTerminal(w)
+	return newLogger(w, cfg, isTerminal(w))
+}
+
+func newLogger(w io.Writer, cfg Config, terminal bool) *slog.Logger {
 	level := slog.Level(cfg.Level)
 	if cfg.Format == JSON || cfg.Format != Text && !terminal {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}))
 	}
-	return slog.New(tint.NewTextHandler(w, &tint.Options{
+	return slog.New(printable{tint.NewTextHandler(w, &tint.Options{
 		Level:      level,
 		TimeFormat: time.TimeOnly,
 		NoColor:    !terminal,
-	}))
+	})})
 }
 
 // withUnit writes a duration as text, as in 37s: a bare number of nanoseconds says

@@ -48,9 +48,9 @@ func TestWarningsAreLines(t *testing.T) {
 	warnings := logging.NewWarnings()
 	log := slog.New(warnings)
 	log.Info("all is well")
-	log.With("file", "key.pem").WithGroup("g").Warn("key file is open", "mode", 0o640, "cause", errors.New("a\nb"))
+	log.With("file", "key.pem").WithGroup("g").Warn("key file is open", "mode", 0o640, "cause", errors.New("a\nb\x1b[8m"))
 	log.Error("short")
-	want := []string{"key file is open (file key.pem, mode 416, cause a; b)", "short"}
+	want := []string{"key file is open (file key.pem, mode 416, cause a; b\\u001b[8m)", "short"}
 	if got := warnings.Lines(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -51,7 +51,7 @@ func (w *Warnings) Handle(_ context.Context, record slog.Record) error {
 	}
 	w.shared.mu.Lock()
 	defer w.shared.mu.Unlock()
-	w.shared.lines = append(w.shared.lines, strings.ReplaceAll(line, "\n", "; "))
+	w.shared.lines = append(w.shared.lines, printableText(line))
 	return nil
 }
 

@@ -4,7 +4,9 @@
 // there is no Tracer.
 //
 // The variables are read here and handed to the SDK as options, so that what is wrong
-// with one is a fault in the configuration and not a line that nobody reads.
+// with one is a fault in the configuration and not a line that nobody reads. The SDK reads
+// them as well, those too that another one wins over, and its lines about them would show
+// values that are secret: it is told to be silent.
 package tracing
 
 import (
@@ -36,6 +38,7 @@ type Config struct {
 	Resource          string `env:"OTEL_RESOURCE_ATTRIBUTES" noprefix:"true" help:"attributes of whatever this daemon is, as key=value,…"`
 	Sampler           string `env:"OTEL_TRACES_SAMPLER" noprefix:"true" envDefault:"parentbased_always_on" help:"which scrapes are traced: always_on, always_off or traceidratio; with parentbased_ before it the scraper's traceparent decides, where it sends one, and at an agent the proxy's"`
 	SamplerArg        string `env:"OTEL_TRACES_SAMPLER_ARG" noprefix:"true" default:"1" help:"of traceidratio: the share of scrapes, from 0 to 1"`
+	Bounds            Bounds
 }
 
 // The protocols.
@@ -74,7 +77,7 @@ func (c Config) Validate() error {
 	_, attributes := c.attributes()
 	headers, malformed := c.headers()
 	endpoint, unusable := c.endpoint()
-	faults = append(faults, ratio, attributes, malformed, unusable)
+	faults = append(faults, ratio, attributes, malformed, unusable, c.Bounds.validate())
 	if unusable == nil {
 		faults = append(faults, c.checkPlain(endpoint, len(headers) > 0))
 	}

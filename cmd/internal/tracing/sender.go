@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +71,7 @@ func (t *Tracing) newClient(cfg Config) (otlptrace.Client, error) {
 	}
 	return otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithHTTPClient(client),
-		otlptracehttp.WithHeaders(headers), otlptracehttp.WithCompression(compression),
+		otlptracehttp.WithHeaders(headers), otlptracehttp.WithCompression(compression), otlptracehttp.WithTimeout(cfg.timeout()),
 	), nil
 }
 
@@ -91,9 +92,20 @@ func (s *sender) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan)
 	err := s.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !s.failing.Swap(true):
-		s.log.Warn("traces cannot be sent and are lost: see OTEL_EXPORTER_OTLP_ENDPOINT", "error", err)
+		s.log.Warn("traces cannot be sent and are lost: see OTEL_EXPORTER_OTLP_ENDPOINT", "error", inBrief(err))
 	case err == nil && s.failing.Swap(false):
 		s.log.Info("traces are sent again")
 	}
 	return nil
+}
+
+// inBrief is what went wrong in one line of the log. It may hold all that the collector,
+// or whatever answers in its place, chose to say.
+func inBrief(err error) string {
+	const most = 500
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }

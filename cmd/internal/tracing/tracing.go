@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -25,6 +27,7 @@ const flushTimeout = 3 * time.Second
 type Tracing struct {
 	provider *sdktrace.TracerProvider // nil: off
 	sender   *sender
+	bounds   Bounds
 	conn     *grpc.ClientConn // nil: not over gRPC
 	target   string
 	plain    bool // unencrypted, to another machine
@@ -42,6 +45,7 @@ func New(cfg Config, program, version string, log *slog.Logger) (*Tracing, error
 	if !cfg.On() {
 		return t, nil
 	}
+	otel.SetLogger(logr.Discard())
 	client, err := t.newClient(cfg)
 	if err != nil {
 		return nil, err
@@ -54,8 +58,9 @@ func New(cfg Config, program, version string, log *slog.Logger) (*Tracing, error
 	if err != nil {
 		return nil, err
 	}
+	t.bounds = cfg.Bounds
 	t.sender = &sender{SpanExporter: otlptrace.NewUnstarted(client), log: log}
-	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(described), sdktrace.WithSampler(sampler))
+	t.provider = sdktrace.NewTracerProvider(sdktrace.WithResource(described), sdktrace.WithSampler(sampler), cfg.Bounds.spans())
 	return t, nil
 }
 
@@ -79,7 +84,7 @@ func (t *Tracing) Run(ctx context.Context) error {
 	if err := t.sender.start(ctx); err != nil {
 		return fmt.Errorf("starting to send traces: %w", err)
 	}
-	t.provider.RegisterSpanProcessor(sdktrace.NewBatchSpanProcessor(t.sender))
+	t.provider.RegisterSpanProcessor(sdktrace.NewBatchSpanProcessor(t.sender, t.bounds.batches()...))
 	t.log.Info("sending traces", "to", t.target)
 	if t.plain {
 		t.log.Warn("traces go unencrypted over the network: OTEL_EXPORTER_OTLP_ENDPOINT is http and not of this machine", "to", t.target)
@@ -92,7 +97,7 @@ func (t *Tracing) Run(ctx context.Context) error {
 		err = errors.Join(err, t.conn.Close())
 	}
 	if err != nil {
-		t.log.Warn("the last traces were not sent", "to", t.target, "error", err)
+		t.log.Warn("the last traces were not sent", "to", t.target, "error", inBrief(err))
 	}
 	return nil
 }
