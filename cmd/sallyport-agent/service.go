@@ -85,7 +85,7 @@ func (s *service) Run(ctx context.Context) error {
 // see what: another machine learns of its health and of nothing else.
 func (s *service) administer(ctx context.Context, listener net.Listener) error {
 	server := admin.New(s.agent.Ready, s.registry, s.log)
-	server.Pages(agentpage.New(s.agent, s.own, release.Version()))
+	server.Pages(agentpage.New(s.agent, s.own, s.settings.Own.Renewal(), release.Version()))
 	admin.List(server, "proxies", nil, func(admin.Query) ([]agent.ProxyInfo, string, error) { return s.agent.Proxies(), "", nil })
 	admin.List(server, "routes", nil, func(admin.Query) ([]agent.RouteInfo, string, error) { return s.agent.Routes(), "", nil })
 	if listener == nil || s.settings.Admin.Loopback() {

@@ -28,12 +28,13 @@ type Agent interface {
 type Page struct {
 	agent    Agent
 	identity authn.Keeper
+	renewal  string
 	version  string
 }
 
-// New makes the page.
-func New(a Agent, identity authn.Keeper, version string) *Page {
-	return &Page{agent: a, identity: identity, version: version}
+// New makes the page; renewal is what to do about a certificate that has no successor.
+func New(a Agent, identity authn.Keeper, renewal, version string) *Page {
+	return &Page{agent: a, identity: identity, renewal: renewal, version: version}
 }
 
 // ServeHTTP answers with the page, or with what it links to.
@@ -61,10 +62,12 @@ func (p *Page) absent(d *document) {
 
 func (p *Page) whole(d *document) {
 	health, id := p.identity.Health(), ""
-	if material, err := p.identity.Material(); err == nil {
+	material, err := p.identity.Material()
+	if err == nil {
 		id = material.Identity.String()
 	}
 	d.head(p.agent.Name(), `<meta http-equiv="refresh" content="5">`)
+	p.ending(d, material, health)
 	if err := p.agent.Ready(); err != nil {
 		d.alert("Not ready.", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -76,6 +79,17 @@ func (p *Page) whole(d *document) {
 	d.proxies(p.agent.Proxies())
 	d.targets(p.agent.Routes())
 	d.foot(id, p.version)
+}
+
+// ending tells of a certificate of ours that has no successor though a third of its life
+// is left at most, or that has ended.
+func (p *Page) ending(d *document, material *authn.Material, health authn.Health) {
+	switch {
+	case material != nil && 3*health.NotAfter.Sub(d.now) < health.NotAfter.Sub(material.Certificate.Leaf.NotBefore):
+		d.alert("Our certificate is not renewed yet.", p.renewal)
+	case material == nil && !health.NotAfter.IsZero() && d.now.After(health.NotAfter):
+		d.alert("Our certificate has ended.", p.renewal)
+	}
 }
 
 // stateOf is the worst that there is to say of a target.

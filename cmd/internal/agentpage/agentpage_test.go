@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/html"
@@ -13,6 +14,7 @@ import (
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/agentpage"
+	"github.com/seed-951114d4/sallyport/pki"
 )
 
 const hostile = "'\"><script>alert(1)</script><img src=x onerror=alert(1)> \x1b[2J\u202e"
@@ -44,10 +46,51 @@ type keeper struct{ authn.Keeper }
 func (keeper) Material() (*authn.Material, error) { return nil, errors.New("none") }
 func (keeper) Health() authn.Health               { return authn.Health{Cause: hostile} }
 
+// aging has a certificate that began and ends then.
+type aging struct {
+	authn.Keeper
+	leaf *pki.Leaf
+}
+
+func (a aging) Material() (*authn.Material, error) {
+	if !time.Now().Before(a.leaf.Certificate().NotAfter) {
+		return nil, errors.New("expired")
+	}
+	certificate := a.leaf.TLS()
+	return &authn.Material{Certificate: &certificate}, nil
+}
+
+func (a aging) Health() authn.Health { return authn.Health{NotAfter: a.leaf.Certificate().NotAfter} }
+
+// The page says in time that the agent's certificate is not renewed, and what renews it.
+func TestPageTellsOfItsCertificate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ca, err := pki.NewCA(pki.CAConfig{TrustDomain: "example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := ca.Issue(pki.Request{Role: pki.Agent, SPIFFEID: "spiffe://example.org/a", NotAfter: time.Now().Add(3 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := agentpage.New(fake{}, aging{leaf: leaf}, "renew the files", "v")
+		for _, want := range []string{"", "not renewed yet.</strong> renew the files", "has ended.</strong> renew the files"} {
+			recorder := httptest.NewRecorder()
+			page.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+			body := recorder.Body.String()
+			if !strings.Contains(body, want) || strings.Contains(body, "renew the files") != (want != "") {
+				t.Errorf("at %v it does not say %q", time.Now(), want)
+			}
+			time.Sleep(130 * time.Minute)
+		}
+	})
+}
+
 // The page says why, in whatever words, and whatever they are they are words.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	page := agentpage.New(fake{}, keeper{}, hostile)
+	page := agentpage.New(fake{}, keeper{}, hostile, hostile)
 	for path, want := range map[string]int{"/": http.StatusOK, "/elsewhere": http.StatusNotFound, "/assets/style.css": http.StatusOK} {
 		recorder := httptest.NewRecorder()
 		page.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))

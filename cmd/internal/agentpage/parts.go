@@ -56,7 +56,11 @@ func (d *document) identity(name, id string, notAfter time.Time) {
 	d.id(id, `none yet`)
 	d.markup("</dd>\n")
 	if !notAfter.IsZero() {
-		d.markup(`<dt>Certificate ends</dt><dd>`)
+		word := markup(`<dt>Certificate ends</dt><dd>`)
+		if d.now.After(notAfter) {
+			word = `<dt>Certificate ended</dt><dd>`
+		}
+		d.markup(word)
 		d.ago(notAfter)
 		d.markup("</dd>\n")
 	}
