@@ -234,6 +234,30 @@ func TestAgentDrains(t *testing.T) {
 	a.Stop()
 }
 
+// Whether an agent was stopped, or crashed, or the network between failed, is told apart.
+func TestHowASessionEndedIsTold(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	said := func(agent, level, reason string) {
+		t.Helper()
+		testenv.Eventually(t, func() error {
+			for line := range strings.Lines(w.Logs.String()) {
+				if strings.Contains(line, "session closed") && strings.Contains(line, "agent="+testenv.ID(agent)+" ") {
+					if !strings.Contains(line, "level="+level) || !strings.Contains(line, reason) {
+						t.Errorf("%s: want %s and %q in %s", agent, level, reason, line)
+					}
+					return nil
+				}
+			}
+			return fmt.Errorf("%s's session is not closed", agent)
+		})
+	}
+	w.Agent("team-a/stopped", testenv.Route("/team-a/stopped", "http://127.0.0.1:1")).Stop()
+	said("team-a/stopped", "INFO", "the agent left")
+	w.Agent("team-a/killed", testenv.Route("/team-a/killed", "http://127.0.0.1:1")).Kill()
+	said("team-a/killed", "WARN", "the connection broke")
+}
+
 func TestSessionLimits(t *testing.T) {
 	t.Parallel()
 	w := testenv.Start(t, testenv.Config{Proxy: func(c *proxy.Config) {

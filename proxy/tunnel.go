@@ -5,17 +5,19 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/seed-951114d4/sallyport/authn"
-	"github.com/seed-951114d4/sallyport/authz"
-	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/authz"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // newTunnelServer builds the gRPC server that agents connect to. Every default
@@ -289,13 +291,19 @@ func (p *Proxy) end(s *session, why *refusal) {
 		p.forget(s)
 		p.routes.lose(s, time.Now())
 		s.lanes.close()
-		reason, word := "the agent left", left
-		if why != nil {
+		reason, word, level := "the agent left", left, slog.LevelInfo
+		switch {
+		case why != nil:
 			reason, word = why.Error(), why.endWord()
+			if why.code != tunnelv1.Goodbye_SHUTDOWN {
+				level = slog.LevelWarn
+			}
 			s.goodbye(why)
+		case !s.draining.Load():
+			reason, level = "the connection broke: the agent crashed, or the network between", slog.LevelWarn
 		}
 		p.metrics.ended.WithLabelValues(word).Inc()
-		p.log.Info("session closed", "session", s.id, "agent", s.identity.String(),
+		p.log.Log(context.Background(), level, "session closed", "session", s.id, "agent", s.identity.String(),
 			"reason", reason, "lasted", time.Since(s.since).Round(time.Second).String())
 	})
 }
