@@ -3,7 +3,10 @@ package authz
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -126,8 +129,31 @@ func firedValue(t *ast.Term) string {
 	if err := enc.Encode(v); err != nil {
 		return shorten(t.String())
 	}
-	return shorten(strings.TrimSuffix(out.String(), "\n"))
+	return shorten(printable(strings.TrimSuffix(out.String(), "\n")))
 }
+
+// printable writes a JSON document so that it is harmless on a terminal: what does not
+// print can only be in its strings, where another way to write it means the same.
+func printable(document string) string {
+	if !strings.ContainsFunc(document, unprintable) {
+		return document
+	}
+	var out strings.Builder
+	for _, r := range document {
+		switch {
+		case !unprintable(r):
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 func shorten(s string) string {
 	const ellipsis = "…"
