@@ -54,6 +54,9 @@ const (
 func (p *Policy) Explain(ctx context.Context, in Input) Explanation {
 	document := in.document()
 	e := Explanation{Decision: p.decide(ctx, in.action(), asked{input: document})}
+	if e.Decision.Fault != nil {
+		e.Decision.Fault = explainedFault{e.Decision.Fault}
+	}
 	if p == nil || p.questions[in.action()] == nil || p.acquire(ctx) != nil {
 		return e
 	}
@@ -154,6 +157,20 @@ func printable(document string) string {
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// explainedFault is a fault as a terminal may show it: it can quote what an agent chose.
+type explainedFault struct{ error }
+
+func (f explainedFault) Unwrap() error { return f.error }
+
+func (f explainedFault) Error() string {
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) && r != '\n' {
+			return utf8.RuneError
+		}
+		return r
+	}, f.error.Error())
+}
 
 func shorten(s string) string {
 	const ellipsis = "…"

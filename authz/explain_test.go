@@ -2,10 +2,13 @@ package authz_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/seed-951114d4/sallyport/authz"
 )
@@ -166,6 +169,23 @@ func TestExplanationsAreText(t *testing.T) {
 		if s, ok := value.(string); ok && s != name {
 			t.Errorf("%q is not what was said", s)
 		}
+	}
+}
+
+func TestExplainedFaultsAreText(t *testing.T) {
+	t.Parallel()
+	p := mustCompile(t, folder(map[string]string{
+		"register.rego": "package sallyport.register\n\nallow if regex.match(input.agent.name, \"x\")\n",
+	}), authz.Options{})
+	in := node()
+	in.Agent.Name = "[\u009b31m\u202e"
+	fault := p.Explain(t.Context(), in).Decision.Fault
+	var eval *topdown.Error
+	if !errors.As(fault, &eval) || !strings.Contains(fault.Error(), "missing closing ]") {
+		t.Fatal(fault)
+	}
+	if strings.ContainsAny(fault.Error(), "\u009b\u202e") {
+		t.Errorf("%+q", fault)
 	}
 }
 
