@@ -10,9 +10,13 @@ import (
 	"testing/fstest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/seed-951114d4/sallyport/cmd/internal/page"
 	"github.com/seed-951114d4/sallyport/testenv"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A page says live for as long as it hears something, be it only that there is nothing
 // new. After that it says since when not, and tries again and again.
