@@ -3,7 +3,10 @@ package authz
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -51,6 +54,9 @@ const (
 func (p *Policy) Explain(ctx context.Context, in Input) Explanation {
 	document := in.document()
 	e := Explanation{Decision: p.decide(ctx, in.action(), asked{input: document})}
+	if e.Decision.Fault != nil {
+		e.Decision.Fault = explainedFault{e.Decision.Fault}
+	}
 	if p == nil || p.questions[in.action()] == nil || p.acquire(ctx) != nil {
 		return e
 	}
@@ -126,7 +132,44 @@ func firedValue(t *ast.Term) string {
 	if err := enc.Encode(v); err != nil {
 		return shorten(t.String())
 	}
-	return shorten(strings.TrimSuffix(out.String(), "\n"))
+	return shorten(printable(strings.TrimSuffix(out.String(), "\n")))
+}
+
+// printable writes a JSON document so that it is harmless on a terminal: what does not
+// print can only be in its strings, where another way to write it means the same.
+func printable(document string) string {
+	if !strings.ContainsFunc(document, unprintable) {
+		return document
+	}
+	var out strings.Builder
+	for _, r := range document {
+		switch {
+		case !unprintable(r):
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// explainedFault is a fault as a terminal may show it: it can quote what an agent chose.
+type explainedFault struct{ error }
+
+func (f explainedFault) Unwrap() error { return f.error }
+
+func (f explainedFault) Error() string {
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) && r != '\n' {
+			return utf8.RuneError
+		}
+		return r
+	}, f.error.Error())
 }
 
 func shorten(s string) string {

@@ -1,9 +1,14 @@
 package authz_test
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/seed-951114d4/sallyport/authz"
 )
@@ -135,6 +140,52 @@ func TestExplainFaults(t *testing.T) {
 	// No package, so no rule: the proxy's own answer.
 	if e := p.Explain(t.Context(), connection()); !e.Decision.Allow || len(e.Rules) != 0 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// What an agent chose is written for a terminal: nothing in it is more than text, and it
+// is the same JSON.
+func TestExplanationsAreText(t *testing.T) {
+	t.Parallel()
+	p := mustCompile(t, folder(map[string]string{
+		"register.rego": "package sallyport.register\n\nallow if {\n\tcalled(who) == who\n\tcount(seen) + count(names) == 2\n}\n\nwho := input.agent.name\n\ncalled(x) := x\n\n" +
+			"seen[name] := 1 if name := input.agent.name\n\nnames contains {who: who}\n",
+	}), authz.Options{})
+	const name = "a\u009b31m\u202eb\x7f\x1b\u2028\U000e0041é"
+	in := node()
+	in.Agent.Name = name
+	e := p.Explain(t.Context(), in)
+	if !e.Decision.Allow || len(e.Rules) != 5 {
+		t.Errorf("%+v", e)
+	}
+	for _, r := range e.Rules {
+		if strings.ContainsFunc(r.Name+r.Value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%+q = %+q", r.Name, r.Value)
+		}
+		var value any
+		if err := json.Unmarshal([]byte(r.Value), &value); err != nil {
+			t.Errorf("%v in %s", err, r.Value)
+		}
+		if s, ok := value.(string); ok && s != name {
+			t.Errorf("%q is not what was said", s)
+		}
+	}
+}
+
+func TestExplainedFaultsAreText(t *testing.T) {
+	t.Parallel()
+	p := mustCompile(t, folder(map[string]string{
+		"register.rego": "package sallyport.register\n\nallow if regex.match(input.agent.name, \"x\")\n",
+	}), authz.Options{})
+	in := node()
+	in.Agent.Name = "[\u009b31m\u202e"
+	fault := p.Explain(t.Context(), in).Decision.Fault
+	var eval *topdown.Error
+	if !errors.As(fault, &eval) || !strings.Contains(fault.Error(), "missing closing ]") {
+		t.Fatal(fault)
+	}
+	if strings.ContainsAny(fault.Error(), "\u009b\u202e") {
+		t.Errorf("%+q", fault)
 	}
 }
 

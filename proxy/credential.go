@@ -77,6 +77,9 @@ func (s scrapes) turnAway(w http.ResponseWriter, r *http.Request, err error) Out
 		s.noticeLapse(r, err)
 		panic(http.ErrAbortHandler)
 	}
+	// Whoever asks again and again would else hold a connection, and any number of them,
+	// without ever having proved anything.
+	w.Header().Set("Connection", "close")
 	text := "a client certificate is needed"
 	if s.cfg.ClientAuth == ClientAuthOptional {
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -80,3 +80,41 @@ func TestHTTP10IsRefused(t *testing.T) {
 		t.Errorf("%d %q", answer.StatusCode, outcome)
 	}
 }
+
+// Who shows no credential is answered once on a connection, and holds none; who shows a
+// good one goes on over its own.
+func TestStrangersHoldNoConnection(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{Proxy: func(c *proxy.Config) { c.ClientAuth = proxy.ClientAuthOptional }})
+	for _, path := range []string{"/x", "/-/discovery"} {
+		conn := dial(t, w, nil)
+		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != 401 || !answer.Close {
+			t.Errorf("%s: status %d, close %v, %v", path, answer.StatusCode, answer.Close, err)
+		}
+		if _, err := in.ReadByte(); err != io.EOF {
+			t.Errorf("%s: the connection stays: %v", path, err)
+		}
+	}
+	known := dial(t, w, w.Leaf(pki.Request{Role: pki.Scraper, SPIFFEID: testenv.ID("prometheus")}))
+	in := bufio.NewReader(known)
+	for range 2 {
+		if _, err := io.WriteString(known, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != 404 {
+			t.Errorf("who has one: status %d, %v", answer.StatusCode, err)
+		}
+	}
+}

@@ -23,11 +23,11 @@ func (s *service) administer(ctx context.Context, listener net.Listener, handsha
 	if listener == nil || s.settings.Admin.Loopback() {
 		return server.Run(ctx, listener)
 	}
-	secure := authn.ListenHTTPS(listener, s.own, authn.ListenConfig{
+	secure := authn.ListenHTTPS(listener, s.own, handshakes.hear("admin", authn.ListenConfig{
 		// Probes of health have no certificate.
-		Auth:   authn.OptionalClient,
-		Failed: handshakes.failed("admin"),
-	})
+		Auth:  authn.OptionalClient,
+		Cores: s.cores,
+	}))
 	engine := s.engine()
 	return server.RunGuarded(ctx, secure, func(r *http.Request) (int, string) { return s.proxy.MayAdminister(r, engine) })
 }

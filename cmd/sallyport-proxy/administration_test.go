@@ -91,6 +91,7 @@ func TestAdministrationFromElsewhere(t *testing.T) {
 		{"", "/", 401, "a client certificate is needed\n"},
 		{"", "/metrics", 401, "a client certificate is needed\n"},
 		{"prometheus", "/metrics", 200, "sallyport_build_info"},
+		{"prometheus", "/metrics", 200, "sallyport_proxy_handshakes_total{listener=\"admin\"} 6\n"},
 		{"prometheus", "/api/v1/routes", 403, "the policy does not allow this (decision "},
 		{"team-a", "/metrics", 403, "the policy does not allow this (decision "},
 		{"admin", "/api/v1/routes", 200, `{"data":[]}`},

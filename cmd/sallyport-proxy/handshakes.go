@@ -55,18 +55,15 @@ func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes
 		log:       log,
 	}
 	registry.MustRegister(h.successes, h.failures)
-	// From the start, so that an alert sees the first one as an increase.
-	for _, listener := range []string{"tunnel", "scrape"} {
-		h.successes.WithLabelValues(listener)
-		for _, reason := range []authn.Reason{authn.NoCertificate, authn.UnknownAuthority, authn.Expired} {
-			h.failures.WithLabelValues(listener, string(reason))
-		}
-	}
 	return h
 }
 
 // hear completes what a listener of that name is told to do.
 func (h *handshakes) hear(listener string, cfg authn.ListenConfig) authn.ListenConfig {
+	// From the start, so that an alert sees the first one as an increase.
+	for _, reason := range []authn.Reason{authn.NoCertificate, authn.UnknownAuthority, authn.Expired} {
+		h.failures.WithLabelValues(listener, string(reason))
+	}
 	cfg.Failed, cfg.Succeeded = h.failed(listener), h.successes.WithLabelValues(listener).Inc
 	return cfg
 }

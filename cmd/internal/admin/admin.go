@@ -110,16 +110,22 @@ func (s *Server) RunGuarded(ctx context.Context, listener *authn.Listener, guard
 }
 
 func (s *Server) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	places := places{open: make(map[net.Conn]*place)}
 	server := &http.Server{
-		Handler:           handler,
-		ConnContext:       authn.ConnContext,
+		Handler: handler,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return places.enter(authn.ConnContext(ctx, conn), conn)
+		},
+		ConnState:         places.changed,
 		BaseContext:       func(net.Listener) context.Context { return ctx }, // ends what somebody watches
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// Whoever asks for OPTIONS * is asked who it is, as everybody.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -142,6 +148,7 @@ func (s *Server) serve(ctx context.Context, listener net.Listener, handler http.
 // ServeHTTP answers somebody on this machine.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	protect(w.Header())
+	refuse(w)
 	switch {
 	case !local(r.Host):
 		answer(w, http.StatusForbidden, "the Host header does not name this machine")
@@ -149,9 +156,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusForbidden, "a page of another origin has no business here")
 	case r.Method != http.MethodGet:
 		methodNotAllowed(w)
-	case r.URL.Path == healthyPath:
+	default:
+		letIn(w, r)
+		s.serveLocal(w, r)
+	}
+}
+
+func (s *Server) serveLocal(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case healthyPath:
 		answer(w, http.StatusOK, "healthy")
-	case r.URL.Path == readyPath:
+	case readyPath:
 		if err := s.ready(); err != nil {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return
@@ -169,6 +184,7 @@ func (s *Server) Guarded(guard Guard) http.Handler {
 
 func (s *Server) serveGuarded(w http.ResponseWriter, r *http.Request, guard Guard) {
 	protect(w.Header())
+	refuse(w)
 	switch {
 	case foreign(r):
 		answer(w, http.StatusForbidden, "a page of another origin has no business here")
@@ -185,6 +201,7 @@ func (s *Server) serveGuarded(w http.ResponseWriter, r *http.Request, guard Guar
 			answer(w, status, text)
 			return
 		}
+		letIn(w, r)
 		s.tell(w, guarded(r, guard))
 	}
 }

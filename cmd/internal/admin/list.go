@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seed-951114d4/sallyport/cmd/internal/style"
 )
 
 const (
@@ -67,7 +69,7 @@ func List[T any](s *Server, name string, filters []string, page func(q Query) (d
 			if err != nil {
 				return 0, "", errUnwritable
 			}
-			out.Write(element)
+			style.WriteJSON(out, element)
 		}
 		return len(data), next, nil
 	}}
@@ -145,7 +147,8 @@ func end(out *bytes.Buffer, next string) {
 	out.WriteByte(']')
 	if next != "" {
 		cursor, _ := json.Marshal(next) // no string fails
-		fmt.Fprintf(out, `,"next":%s`, cursor)
+		out.WriteString(`,"next":`)
+		style.WriteJSON(out, cursor)
 	}
 	out.WriteString("}\n")
 }

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 )
@@ -74,6 +77,65 @@ func TestLists(t *testing.T) {
 		}
 	}
 }
+
+// A list is read on terminals too: what an agent chose is only text there, and the same
+// for a program.
+func TestListsArePlain(t *testing.T) {
+	t.Parallel()
+	const name = "a\u009b2J\u202e\x7f\u3164é"
+	server := newServer(nil)
+	admin.List(server, "sessions", nil, func(admin.Query) ([]map[string]string, string, error) {
+		return []map[string]string{{"name": name}}, name, nil
+	})
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, httptest.NewRequest("GET", "http://localhost/api/v1/sessions?limit=1", nil))
+	body := recorder.Body.String()
+	if strings.ContainsAny(body, "\u009b\u202e\x7f\u3164") {
+		t.Errorf("%+q", body)
+	}
+	var answer struct {
+		Data []map[string]string
+		Next string
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Data[0]["name"] != name || answer.Next != name {
+		t.Errorf("%v: %+v", err, answer)
+	}
+}
+
+// BenchmarkList is all of a list as large as that of a fleet's routes.
+func BenchmarkList(b *testing.B) {
+	type row struct {
+		Path   string            `json:"path"`
+		Owner  string            `json:"owner"`
+		Labels map[string]string `json:"labels"`
+		Since  time.Time         `json:"since"`
+		Scrape float64           `json:"scrape_seconds"`
+	}
+	rows := make([]row, 500)
+	for i := range rows {
+		rows[i] = row{
+			Path: fmt.Sprintf("/team-%03d/node-%04d/exporter", i%97, i), Owner: fmt.Sprintf("spiffe://example.org/team-%03d/node-%04d", i%97, i),
+			Labels: map[string]string{"env": "prod", "site": "Zürich"}, Since: time.Unix(1_700_000_000, 0).UTC(), Scrape: 0.0123,
+		}
+	}
+	server := newServer(nil)
+	admin.List(server, "routes", nil, func(q admin.Query) ([]row, string, error) {
+		if n, _ := strconv.Atoi(q.After); n < 200_000-len(rows) {
+			return rows, strconv.Itoa(n + len(rows)), nil
+		}
+		return rows, "", nil
+	})
+	request := httptest.NewRequest("GET", "http://localhost/api/v1/routes", nil)
+	for b.Loop() {
+		server.ServeHTTP(&discard{header: make(http.Header)}, request)
+	}
+}
+
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
 
 // All of a list comes in pieces and is one list; paged, it is the same.
 func TestListsInPieces(t *testing.T) {

@@ -96,7 +96,9 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	view := func() (page.View, error) { return d.view(r) }
 	if page.Watching(r) {
-		d.streams.Serve(w, r, view)
+		if err := d.streams.Serve(w, r, view); err != nil {
+			d.Log.Error("dashboard failed", "path", r.URL.Path, "error", err)
+		}
 		return
 	}
 	v, err := view()

@@ -114,6 +114,8 @@ type layout struct {
 	Program, Version string
 	Nav              []Link
 	HTML             template.HTML
+	// Beat is that of streams, in milliseconds.
+	Beat int64
 }
 
 // Write answers with the whole page.
@@ -122,7 +124,7 @@ func (f *Frame) Write(w http.ResponseWriter, v View) error {
 	if err != nil {
 		return err
 	}
-	html, err := f.render("layout", layout{View: v, Program: f.program, Version: f.version, Nav: f.nav, HTML: body})
+	html, err := f.render("layout", layout{View: v, Program: f.program, Version: f.version, Nav: f.nav, HTML: body, Beat: beat.Milliseconds()})
 	if err != nil {
 		return err
 	}

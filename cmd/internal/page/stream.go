@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -8,33 +9,28 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 )
 
 const (
 	// maxWatching is how many streams there may be at once.
 	maxWatching = 16
-	// beat is how long nothing is sent at most: by then a client that has gone is
-	// noticed.
-	beat = 15 * time.Second
-	// sendTimeout is how long a client may take to read one message.
-	sendTimeout = 10 * time.Second
-	// share is how much of a core one who watches may cost at most, as a divisor: a
-	// view that takes 40 ms is made every two seconds.
+	// share is how much of a core one who watches may cost, as a divisor: a view that
+	// takes 40 ms is made every two seconds. But none waits for longer than a beat: a
+	// view may have been slow because the machine was.
 	share = 50
 )
 
 // Streams send views to those who watch. Nobody watching, nothing is made.
 type Streams struct {
 	places   chan struct{}
+	making   chan struct{}
 	interval time.Duration
 	seed     maphash.Seed
 }
 
 // NewStreams sends changes at intervals of that length, or longer ones.
 func NewStreams(interval time.Duration) *Streams {
-	return &Streams{places: make(chan struct{}, maxWatching), interval: interval, seed: maphash.MakeSeed()}
+	return &Streams{places: make(chan struct{}, maxWatching), making: make(chan struct{}, 1), interval: interval, seed: maphash.MakeSeed()}
 }
 
 // Watching tells whether a request asks for a stream.
@@ -53,51 +49,63 @@ type message struct {
 func (m message) empty() bool { return len(m.Parts)+len(m.Lists)+len(m.Items) == 0 }
 
 // Serve sends a view, and then what changes of it, until its client has gone, may no
-// longer see it, or the listener ends.
-func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, view func() (View, error)) {
+// longer see it, or the listener ends. An error is the view's.
+func (s *Streams) Serve(w http.ResponseWriter, r *http.Request, view func() (View, error)) error {
 	select {
 	case s.places <- struct{}{}:
 		defer func() { <-s.places }()
 	default:
 		w.Header().Set("Retry-After", "15")
 		http.Error(w, fmt.Sprintf("%d pages are being watched, as many as may be", maxWatching), http.StatusServiceUnavailable)
-		return
+		return nil
 	}
-	control := http.NewResponseController(w)
+	line := newLine(w, r)
+	defer line.close()
 	// The server's own deadline is for requests that end.
-	if control.SetReadDeadline(time.Time{}) != nil {
-		return
+	if line.control.SetReadDeadline(time.Time{}) != nil {
+		return nil
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
+	line.attend()
 	sent := seen{seed: s.seed, parts: make(map[string]uint64), items: make(map[string]uint64), lists: make(map[string]uint64)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	last := time.Now()
 	for first := true; ; first = false {
 		select {
-		case <-r.Context().Done():
-			return
+		case <-line.ctx.Done():
+			return nil
 		case <-timer.C:
 		}
-		began := time.Now()
-		if !first && !admin.Still(r.Context()) {
-			return
+		now, cost, err := s.make(line.ctx, view)
+		switch {
+		case line.ctx.Err() != nil:
+			return nil
+		case err != nil:
+			line.fail()
+			return err
 		}
-		now, err := view()
-		cost := time.Since(began)
-		if err != nil {
-			return
+		text := sent.message(now)
+		if text == nil && first {
+			text = beatEvent
 		}
-		text, news := sent.message(now)
-		if news || first || began.Sub(last) > beat {
-			last = began
-			_ = control.SetWriteDeadline(began.Add(sendTimeout))
-			if _, err := w.Write(text); err != nil || control.Flush() != nil {
-				return
-			}
+		if text != nil && line.send(text) != nil {
+			return nil
 		}
-		timer.Reset(max(s.interval, share*cost))
+		timer.Reset(min(max(s.interval, share*cost), beat))
 	}
+}
+
+// make has a view made, and says how long that took: one at a time, so that however many
+// watch, and however slow it is, they have one core at most.
+func (s *Streams) make(ctx context.Context, view func() (View, error)) (v View, cost time.Duration, err error) {
+	select {
+	case s.making <- struct{}{}:
+		defer func() { <-s.making }()
+	case <-ctx.Done():
+		return View{}, 0, ctx.Err()
+	}
+	began := time.Now()
+	v, err = view()
+	return v, time.Since(began), err
 }
 
 // seen knows what a client has, by hashes.
@@ -106,8 +114,8 @@ type seen struct {
 	parts, items, lists map[string]uint64
 }
 
-// message is the event for what the client does not have; without news it is a comment.
-func (s *seen) message(v View) (text []byte, news bool) {
+// message is the event for what the client does not have, nil where it has all.
+func (s *seen) message(v View) []byte {
 	m := message{Parts: make(map[string]template.HTML), Lists: make(map[string][]string), Items: make(map[string]template.HTML)}
 	for id, html := range v.Parts {
 		if s.changed(s.parts, id, string(html)) {
@@ -135,13 +143,10 @@ func (s *seen) message(v View) (text []byte, news bool) {
 		}
 	}
 	if m.empty() {
-		return []byte(": nothing new\n\n"), false
+		return nil
 	}
-	data, err := json.Marshal(m)
-	if err != nil {
-		return []byte(": nothing that can be said\n\n"), false
-	}
-	return append(append([]byte("data: "), data...), "\n\n"...), true
+	data, _ := json.Marshal(m) // no string fails
+	return append(append([]byte("data: "), data...), "\n\n"...)
 }
 
 func (s *seen) changed(in map[string]uint64, id, text string) bool {

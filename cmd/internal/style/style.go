@@ -7,7 +7,6 @@ import (
 	"embed"
 	"net/http"
 	"strings"
-	"unicode"
 )
 
 //go:embed assets
@@ -32,15 +31,4 @@ func Asset(w http.ResponseWriter, path string) bool {
 	w.Header().Set("Content-Type", kind)
 	_, _ = w.Write(content)
 	return true
-}
-
-// Plain is a text without what a reader does not see, which could make it look like
-// another; it keeps those characters besides. What it returns is not escaped.
-func Plain(s, besides string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || strings.ContainsRune(besides, r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }

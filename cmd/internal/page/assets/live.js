@@ -6,7 +6,11 @@
 (() => {
   const status = document.getElementById("live");
   const statusText = document.getElementById("live-text");
-  let source, retry;
+  // The server says something at each beat, if only that there is nothing new. Who hears
+  // nothing for longer watches what may be gone: a connection can end without a word.
+  const patience = 2.5 * Number(status.dataset.beat || 15000);
+  let source, retry, silence;
+  let heardAt = new Date();
 
   const say = (state, text) => {
     status.dataset.state = state;
@@ -49,21 +53,41 @@
     tellTimes();
   });
 
-  const watch = () => {
+  const lose = () => say("lost", `lost since ${heardAt.toTimeString().slice(0, 8)}`);
+  const leave = () => {
     clearTimeout(retry);
+    clearTimeout(silence);
     source?.close();
+  };
+  const expect = () => {
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      lose();
+      watch();
+    }, patience);
+  };
+  const hear = () => {
+    heardAt = new Date();
+    say("live", "live");
+    expect();
+  };
+
+  const watch = () => {
+    leave();
     source = new EventSource(location.pathname + location.search);
-    source.onopen = () => say("live", "live");
-    source.onmessage = (event) => apply(JSON.parse(event.data));
+    source.addEventListener("beat", hear);
+    source.onmessage = (event) => {
+      hear();
+      apply(JSON.parse(event.data));
+    };
     source.onerror = () => {
-      if (source.readyState !== EventSource.CLOSED) {
-        say("lost", "reconnecting");
-        return;
-      }
+      lose();
+      if (source.readyState !== EventSource.CLOSED) return; // it connects again by itself
       // Refused: too many watch, or we may no longer.
-      say("lost", "paused");
+      clearTimeout(silence);
       retry = setTimeout(watch, 15000);
     };
+    expect();
   };
 
   const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -137,8 +161,7 @@
   // A tab that nobody looks at asks for nothing.
   const look = () => {
     if (document.hidden) {
-      clearTimeout(retry);
-      source?.close();
+      leave();
       say("lost", "paused");
     } else {
       say("", "connecting");
