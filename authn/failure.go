@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 // Reason is why a handshake failed, in a word that fits a metric label.
@@ -53,6 +54,8 @@ const (
 	Overload Reason = "overload"
 	// Timeout: no handshake in time.
 	Timeout Reason = "timeout"
+	// PlainHTTP: a request without TLS.
+	PlainHTTP Reason = "plain_http"
 	// Protocol: not TLS, or not as we speak it.
 	Protocol Reason = "protocol"
 	// Disconnected: the peer went away before the end.
@@ -63,8 +66,33 @@ const (
 // more than a TLS alert.
 type Error struct {
 	Reason Reason
-	cause  error
+	// Claim is who the peer's certificate says that it is, and ClaimEnds when that
+	// certificate ends; zero where it showed none. Nothing of it is proved.
+	Claim     string
+	ClaimEnds time.Time
+	cause     error
 }
+
+// claimed adds to err what a certificate that was refused says.
+func claimed(err error, leaf *x509.Certificate) error {
+	var failed *Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	names := leaf.DNSNames
+	if len(leaf.URIs) > 0 {
+		names = []string{leaf.URIs[0].String()}
+	}
+	told := *failed
+	told.ClaimEnds = leaf.NotAfter
+	if len(names) > 0 {
+		told.Claim = strings.ToValidUTF8(names[0][:min(len(names[0]), maxClaim)], "")
+	}
+	return &told
+}
+
+// maxClaim is how much is kept of what a stranger calls itself, in bytes.
+const maxClaim = 256
 
 func (e *Error) Error() string {
 	text := e.cause.Error()
@@ -90,6 +118,7 @@ func ReasonOf(err error) Reason {
 	var alert tls.AlertError
 	var remote *net.OpError
 	var netErr net.Error
+	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &own):
 		return own.Reason
@@ -100,12 +129,24 @@ func ReasonOf(err error) Reason {
 		return Rejected
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.As(err, &remote):
 		return Disconnected
+	case errors.As(err, &record) && isHTTP(record.RecordHeader[:]):
+		return PlainHTTP
 	// crypto/tls has no type for it.
 	case err != nil && strings.Contains(err.Error(), "didn't provide a certificate"):
 		return NoCertificate
 	default:
 		return Protocol
 	}
+}
+
+// isHTTP recognizes the beginning of a request.
+func isHTTP(begin []byte) bool {
+	for _, method := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "CONNE", "DELET", "PATCH"} {
+		if string(begin) == method {
+			return true
+		}
+	}
+	return false
 }
 
 // chainReason maps what crypto/x509 says of a chain.

@@ -152,7 +152,8 @@ func TestPlaintextAndSilence(t *testing.T) {
 		say  string
 		want authn.Reason
 	}{
-		{"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", authn.Protocol},
+		{"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", authn.PlainHTTP},
+		{"SSH-2.0-OpenSSH_9.9\r\n", authn.Protocol},
 		{"", authn.Timeout},
 		{"\x16\x03\x01", authn.Timeout},
 	} {

@@ -72,7 +72,7 @@ func verifyClient(m *Material, auth ClientAuth, proved **Peer) func(tls.Connecti
 		}
 		peer, err := m.Verify(state.PeerCertificates, Client)
 		if err != nil {
-			return err
+			return claimed(err, state.PeerCertificates[0])
 		}
 		*proved = peer.over(state)
 		return nil

@@ -10,20 +10,21 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
+	"github.com/seed-951114d4/sallyport/cmd/internal/handshakes"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
 )
 
 // administer serves the admin listener: to this machine as it is, to any other over TLS
 // and by leave of the policy.
-func (s *service) administer(ctx context.Context, listener net.Listener, handshakes *handshakes) error {
-	server, err := s.newAdmin(handshakes)
+func (s *service) administer(ctx context.Context, listener net.Listener, book *handshakes.Book) error {
+	server, err := s.newAdmin(book)
 	if err != nil {
 		return err
 	}
 	if listener == nil || s.settings.Admin.Loopback() {
 		return server.Run(ctx, listener)
 	}
-	secure := authn.ListenHTTPS(listener, s.own, handshakes.hear("admin", authn.ListenConfig{
+	secure := authn.ListenHTTPS(listener, s.own, book.Hear("admin", authn.ListenConfig{
 		// Probes of health have no certificate.
 		Auth:  authn.OptionalClient,
 		Cores: s.cores,
@@ -33,7 +34,7 @@ func (s *service) administer(ctx context.Context, listener net.Listener, handsha
 }
 
 // newAdmin makes the server of the admin listener.
-func (s *service) newAdmin(handshakes *handshakes) (*admin.Server, error) {
+func (s *service) newAdmin(book *handshakes.Book) (*admin.Server, error) {
 	server := admin.New(s.ready, s.registry, s.log)
 	sources := map[string]func() authn.Health{"tunnel": s.own.Health}
 	if s.scrape != nil {
@@ -41,7 +42,7 @@ func (s *service) newAdmin(handshakes *handshakes) (*admin.Server, error) {
 	}
 	return server, dashboard.Mount(server, dashboard.Parts{
 		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return s.self().ID },
-		Sources: sources, Strangers: handshakes.strangers.all, Version: release.Version(), Log: s.log,
+		Sources: sources, Strangers: book.Strangers, Version: release.Version(), Log: s.log,
 	})
 }
 

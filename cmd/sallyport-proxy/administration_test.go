@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
+	"github.com/seed-951114d4/sallyport/cmd/internal/handshakes"
 	"github.com/seed-951114d4/sallyport/pki"
 )
 
@@ -51,7 +52,7 @@ func TestAdministrationFromElsewhere(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- service.administer(ctx, listener, newHandshakes(service.registry, service.log)) }()
+	go func() { done <- service.administer(ctx, listener, handshakes.New(service.registry, service.log)) }()
 
 	anchors, err := os.ReadFile(dir + "/ca.pem")
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/admin"
 	"github.com/seed-951114d4/sallyport/cmd/internal/auditlog"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
+	"github.com/seed-951114d4/sallyport/cmd/internal/handshakes"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/cmd/internal/tracing"
 	"github.com/seed-951114d4/sallyport/proxy"
@@ -111,10 +112,10 @@ func (s *service) Run(ctx context.Context) error {
 	}
 	status := s.policy.Status()
 	s.log.Info("policy in force", "policy", s.settings.Policy.Place, "revision", status.Revision)
-	handshakes := newHandshakes(s.registry, s.log)
-	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, handshakes.hear("tunnel", authn.ListenConfig{Cores: s.cores}))
+	book := handshakes.New(s.registry, s.log)
+	tunnel := authn.ListenTunnel(listeners.tunnel, s.own, book.Hear("tunnel", authn.ListenConfig{Cores: s.cores}))
 	scrape := authn.ListenHTTPS(listeners.scrape, s.scrapeSource(),
-		handshakes.hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS(), Cores: s.cores}))
+		book.Hear("scrape", authn.ListenConfig{Auth: s.settings.Proxy.ClientAuth.TLS(), Cores: s.cores}))
 	helpers := []daemon.Helper{
 		daemon.Keep(s.own, s.settings.Own.Renewal(), s.log),
 		{Name: "the name of the scrape side", Run: s.watchScrapeName},
@@ -124,7 +125,7 @@ func (s *service) Run(ctx context.Context) error {
 			return errors.Join(s.audit.Run(ctx), s.auditLog.Close())
 		}},
 		{Name: "the admin listener", Run: func(ctx context.Context) error {
-			return s.administer(ctx, listeners.admin, handshakes)
+			return s.administer(ctx, listeners.admin, book)
 		}},
 	}
 	if s.scrape != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/config"
 	"github.com/seed-951114d4/sallyport/cmd/internal/daemon"
 	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
+	"github.com/seed-951114d4/sallyport/cmd/internal/handshakes"
 	"github.com/seed-951114d4/sallyport/cmd/internal/logging"
 	"github.com/seed-951114d4/sallyport/cmd/internal/policy"
 	"github.com/seed-951114d4/sallyport/cmd/internal/release"
@@ -43,6 +44,7 @@ type demoProxy struct {
 	auditLog   *auditlog.Log
 	admin      net.Listener
 	pages      *admin.Server
+	handshakes *handshakes.Book
 }
 
 func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
@@ -55,10 +57,11 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	if d.source, err = authn.NewSource(f.identity("proxy"), authn.Server, log); err != nil {
 		return nil, err
 	}
-	if err := d.listen(ctx, log); err != nil {
+	registry := prom.NewRegistry()
+	d.handshakes = handshakes.New(registry, log)
+	if err := d.listen(ctx); err != nil {
 		return nil, err
 	}
-	registry := prom.NewRegistry()
 	d.auditLog = auditlog.Sink(f.file(auditName)).Log()
 	if d.audit, err = authz.NewAudit(d.auditLog, log, registry); err != nil {
 		return nil, err
@@ -94,11 +97,11 @@ func newDemoProxy(ctx context.Context, f folder) (*demoProxy, error) {
 	return d, dashboard.Mount(d.pages, dashboard.Parts{
 		Proxy: d.proxy, Policy: d.policy.Status, Ready: d.proxy.Ready, ID: func() string { return self().ID },
 		Sources:   map[string]func() authn.Health{"tunnel": d.source.Health},
-		Strangers: func() []dashboard.Stranger { return nil }, Version: release.Version(), Log: log,
+		Strangers: d.handshakes.Strangers, Version: release.Version(), Log: log,
 	})
 }
 
-func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
+func (d *demoProxy) listen(ctx context.Context) error {
 	var config net.ListenConfig
 	agents, err := config.Listen(ctx, "tcp", loopback)
 	if err != nil {
@@ -111,11 +114,8 @@ func (d *demoProxy) listen(ctx context.Context, log *slog.Logger) error {
 	if d.admin, err = admin.Listen(ctx, loopback); err != nil {
 		return errors.Join(err, agents.Close(), scrapes.Close())
 	}
-	failed := func(remote net.Addr, err error) {
-		log.Warn("handshake failed", "remote", remote.String(), "reason", string(authn.ReasonOf(err)), "error", err)
-	}
-	d.agents = authn.ListenTunnel(agents, d.source, authn.ListenConfig{Failed: failed})
-	d.scrapes = authn.ListenHTTPS(scrapes, d.source, authn.ListenConfig{Failed: failed})
+	d.agents = authn.ListenTunnel(agents, d.source, d.handshakes.Hear("tunnel", authn.ListenConfig{}))
+	d.scrapes = authn.ListenHTTPS(scrapes, d.source, d.handshakes.Hear("scrape", authn.ListenConfig{}))
 	d.agentsAddr, d.scrapeAddr = agents.Addr().String(), scrapes.Addr().String()
 	return nil
 }

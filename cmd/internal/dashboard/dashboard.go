@@ -57,13 +57,17 @@ type Parts struct {
 
 // Stranger is a peer whose handshakes failed: nobody knows who it is.
 type Stranger struct {
-	Listener string    `json:"listener"` // tunnel, scrape or admin
-	RemoteIP string    `json:"remote_ip"`
-	Reason   string    `json:"reason"`
-	Error    string    `json:"error"` // the last one
-	First    time.Time `json:"first"`
-	Last     time.Time `json:"last"`
-	Count    int       `json:"count"`
+	Listener string `json:"listener"` // tunnel, scrape or admin
+	RemoteIP string `json:"remote_ip"`
+	Reason   string `json:"reason"`
+	Error    string `json:"error"` // the last one
+	Hint     string `json:"hint,omitempty"`
+	// Claims is who its certificate says that it is, which nothing proves.
+	Claims    string     `json:"claims,omitempty"`
+	ClaimEnds *time.Time `json:"claim_ends,omitempty"`
+	First     time.Time  `json:"first"`
+	Last      time.Time  `json:"last"`
+	Count     int        `json:"count"`
 }
 
 // Dashboard serves the pages.

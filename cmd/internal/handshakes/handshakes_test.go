@@ -1,4 +1,4 @@
-package main
+package handshakes
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ func TestHandshakeLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		registry := prometheus.NewRegistry()
-		handshakes := newHandshakes(registry, slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		handshakes := New(registry, slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		failed := handshakes.failed("tunnel")
 		remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 		for range 100 {
@@ -52,7 +52,7 @@ func TestHandshakeLogIsBounded(t *testing.T) {
 func TestHandshakesOfNoInterest(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	failed := newHandshakes(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).failed("tunnel")
+	failed := New(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil))).failed("tunnel")
 	remote := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}
 	for range 100 {
 		failed(remote, io.EOF)

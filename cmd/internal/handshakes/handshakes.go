@@ -1,7 +1,10 @@
-package main
+// Package handshakes counts a proxy's TLS handshakes, and tells of those that failed: who
+// cannot connect has no other way to be seen. Commands that run a proxy import it.
+package handshakes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,33 +19,35 @@ import (
 // in a second. Strangers cause them, so strangers would fill the disk.
 const maxLoggedHandshakes = 5
 
-// handshakes counts handshakes, and tells of those that failed: of some in the log
+// Book counts handshakes, and tells of those that failed: of some in the log
 // and on the dashboard.
-type handshakes struct {
+type Book struct {
 	successes, failures *prometheus.CounterVec
 	strangers           *strangers
 	log                 *slog.Logger
 }
 
-// handshakeHints tell an operator what to do about a peer that cannot connect.
-var handshakeHints = map[authn.Reason]string{
-	authn.NoCertificate:     "it has to show one: a scrape job needs cert_file and key_file in its tls_config",
-	authn.UnknownAuthority:  "another CA signed its certificate, or none of its trust domain: compare SALLYPORT_TLS_CA_FILE, SALLYPORT_SCRAPE_TLS_CA_FILE or the trust bundle",
-	authn.UntrustedDomain:   "SALLYPORT_TRUST_DOMAINS does not name its trust domain",
-	authn.Expired:           "its certificate has ended: renew it there",
-	authn.NotYetValid:       "its certificate is not valid yet: compare the clocks",
-	authn.WrongPurpose:      "its certificate is not one for a client",
-	authn.BadIdentity:       "its certificate needs exactly one SPIFFE ID, or one DNS name",
-	authn.Revoked:           "a CRL lists its certificate: issue another, with a new key",
+// hints tell an operator what to do about a peer that cannot connect.
+var hints = map[authn.Reason]string{
+	authn.NoCertificate:     "a scraper has to show one: its scrape job needs cert_file and key_file in tls_config",
+	authn.UnknownAuthority:  "another CA signed the peer's certificate, or none of its trust domain: compare SALLYPORT_TLS_CA_FILE, SALLYPORT_SCRAPE_TLS_CA_FILE or the trust bundle",
+	authn.UntrustedDomain:   "SALLYPORT_TRUST_DOMAINS does not name the peer's trust domain",
+	authn.Expired:           "the peer's certificate has ended: renew it on the peer's machine",
+	authn.NotYetValid:       "the peer's certificate is not valid yet: compare the clocks",
+	authn.WrongPurpose:      "the peer's certificate is not one for a client",
+	authn.BadIdentity:       "the peer's certificate needs exactly one SPIFFE ID, or one DNS name",
+	authn.Revoked:           "a CRL lists the peer's certificate: issue another, with a new key",
 	authn.RevocationUnknown: "put a current CRL into SALLYPORT_TLS_CRL_FILES",
-	authn.ClassicalGroup:    "SALLYPORT_TLS_REQUIRE_PQ is set, and it offers no post-quantum key exchange",
-	authn.Rejected:          "it refuses our certificate: compare its CA, and the name or ID that it expects, with ours",
-	authn.NoMaterial:        "we have no valid certificate: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one",
+	authn.ClassicalGroup:    "SALLYPORT_TLS_REQUIRE_PQ is set, and the peer offers no post-quantum key exchange",
+	authn.Rejected:          "the peer refuses the proxy's certificate: compare its CA, and the name or ID that it expects (an agent's SALLYPORT_PROXY_ID), with the proxy's; its own log says which",
+	authn.NoMaterial:        "the proxy has no valid certificate: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one",
+	authn.PlainHTTP:         "it speaks HTTP without TLS: a scrape job needs scheme: https",
 	authn.DemoAuthority:     "the demo's CA is for the demo only",
 }
 
-func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes {
-	h := &handshakes{
+// New makes a book whose metrics are in the registry.
+func New(registry prometheus.Registerer, log *slog.Logger) *Book {
+	h := &Book{
 		successes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_proxy_handshakes_total",
 			Help: "TLS handshakes that succeeded, by listener.",
@@ -58,8 +63,8 @@ func newHandshakes(registry prometheus.Registerer, log *slog.Logger) *handshakes
 	return h
 }
 
-// hear completes what a listener of that name is told to do.
-func (h *handshakes) hear(listener string, cfg authn.ListenConfig) authn.ListenConfig {
+// Hear completes what a listener of that name is told to do.
+func (h *Book) Hear(listener string, cfg authn.ListenConfig) authn.ListenConfig {
 	// From the start, so that an alert sees the first one as an increase.
 	for _, reason := range []authn.Reason{authn.NoCertificate, authn.UnknownAuthority, authn.Expired} {
 		h.failures.WithLabelValues(listener, string(reason))
@@ -69,7 +74,7 @@ func (h *handshakes) hear(listener string, cfg authn.ListenConfig) authn.ListenC
 }
 
 // failed returns what a listener calls for each failure, from any goroutine.
-func (h *handshakes) failed(listener string) func(net.Addr, error) {
+func (h *Book) failed(listener string) func(net.Addr, error) {
 	var (
 		mu      sync.Mutex
 		second  time.Time
@@ -80,12 +85,15 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 		reason := authn.ReasonOf(err)
 		h.failures.WithLabelValues(listener, string(reason)).Inc()
 
-		level := slog.LevelWarn
+		level, repeats := slog.LevelWarn, 0
 		switch reason {
 		case authn.Disconnected, authn.Protocol, authn.Timeout:
 			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
 		default:
-			h.strangers.note(listener, remote, reason, err)
+			var news bool
+			if news, repeats = h.strangers.note(listener, remote, reason, err); !news {
+				return
+			}
 		}
 		if !h.log.Enabled(context.Background(), level) {
 			return // and takes no place of one that is logged
@@ -107,7 +115,14 @@ func (h *handshakes) failed(listener string) func(net.Addr, error) {
 			return
 		}
 		attrs := []any{"listener", listener, "remote", remote.String(), "reason", string(reason), "error", err}
-		if hint := handshakeHints[reason]; hint != "" {
+		var failed *authn.Error
+		if errors.As(err, &failed) && failed.Claim != "" {
+			attrs = append(attrs, "claims", failed.Claim, "claim_ends", failed.ClaimEnds)
+		}
+		if repeats > 0 {
+			attrs = append(attrs, "times_since_last_said", repeats)
+		}
+		if hint := hints[reason]; hint != "" {
 			attrs = append(attrs, "hint", hint)
 		}
 		if missed > 0 {
