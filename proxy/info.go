@@ -102,7 +102,7 @@ func (r *route) info(state string) RouteInfo {
 
 func (g *grant) info() RouteInfo {
 	info := g.route.info(stateServed)
-	since := time.Unix(g.since, 0).UTC()
+	since := time.Unix(0, g.since).UTC().Truncate(time.Second)
 	info.Since = &since
 	agent, target := agentInfo(g.session.agentInput()), g.claim.GetTarget()
 	info.Session, info.Agent, info.Decision = g.session.id, &agent, g.decision

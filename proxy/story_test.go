@@ -183,10 +183,46 @@ func TestRefusalsAreRemembered(t *testing.T) {
 			if r.Action == "register" && r.Settled == nil {
 				return fmt.Errorf("%+v", r)
 			}
-			if r.Standing != (r.Route == "/team-b/nowhere" || r.Identity == testenv.ID("curious")) {
+			if r.Standing != (r.Route == "/team-b/nowhere") {
 				return fmt.Errorf("what stands is not what is refused still: %+v", r)
 			}
 		}
 		return nil
 	})
+}
+
+// A scraper that was denied a route is so still while the same policy decides on the same
+// route, and no longer than that is known.
+func TestDenialOfAScrapeStands(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	target := testenv.Metrics(t)
+	curious := w.Scraper("curious")
+	stands := func(when string, want bool) {
+		t.Helper()
+		for _, r := range w.Proxy.Refusals() {
+			if r.Standing != want {
+				t.Errorf("%s: %+v", when, r)
+			}
+		}
+	}
+	curious.Get(path)
+	stands("nobody has registered it", true)
+	first := w.Agent("team-a/node", testenv.Route(path, target.URL))
+	stands("registered since", false)
+	curious.Get(path)
+	stands("denied again", true)
+	w.Agent("team-a/node", testenv.Route(path, target.URL))
+	stands("registered by a second session", false)
+	curious.Get(path)
+	first.Kill()
+	stands("the other session has it still", true)
+	w.Proxy.SetPolicy(rules("", "allow := true"))
+	if a := curious.Get(path); a.Status != http.StatusOK {
+		t.Fatalf("%+v", a)
+	}
+	stands("allowed by another policy", false)
+	w.Proxy.SetPolicy(rules("", ""))
+	curious.Get(path)
+	stands("denied by a third", true)
 }

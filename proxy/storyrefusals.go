@@ -106,7 +106,7 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	x := e.Value.(*rejection)
 	x.count++
 	x.last, x.settled = v.Time, time.Time{}
-	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause {
+	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause && v.Decision.Revision == x.decision.Revision {
 		return
 	}
 	x.asked = v.Time
@@ -194,13 +194,32 @@ type RefusalInfo struct {
 // Refusals lists what was refused lately, the latest first.
 func (p *Proxy) Refusals() []RefusalInfo {
 	infos := p.rejections.infos(p.sessions.identities())
+	revision := p.policy.Revision()
 	for i, info := range infos {
-		if info.Action == "scrape" && info.Effect == string(authz.Refused) && info.Standing {
-			_, served := p.routes.lookup(info.Route)
-			infos[i].Standing = !served // an agent has registered it since
+		if info.Standing && (info.Action == "scrape" || info.Action == "admin") {
+			infos[i].Standing = p.stands(info, revision)
 		}
 	}
 	return infos
+}
+
+// stands tells whether a scraper that was refused would be so still. An agent that is
+// refused asks again, and what was refused is then allowed or not; what a scrape that
+// goes well had been refused before is never looked for, or all would pay for it. So it
+// is no more than what is known now: another policy, or another registration, whose
+// labels it may allow, has not refused it yet.
+func (p *Proxy) stands(info RefusalInfo, revision string) bool {
+	if info.Decision != "" && info.Revision != revision {
+		return false
+	}
+	if info.Action != "scrape" {
+		return true
+	}
+	route, ok := p.routes.lookup(info.Route)
+	if info.Effect == string(authz.Refused) {
+		return !ok // nobody had registered it
+	}
+	return !route.registeredSince(info.Last)
 }
 
 // infos describes all; connected are the identities that have a session.

@@ -136,10 +136,10 @@ func (s *story) advise(target string) []advice {
 			add("An offer is refused", refused, proxy.AdviceRefused)
 		case r.Action == "register":
 			add("An offer is denied", refused, proxy.AdviceDenied)
-		case !s.Known && r.Effect == "refused":
+		case r.Action == "scrape" && denied(r.RefusalInfo):
+			add("A scraper was refused lately", refused, proxy.AdviceScraper)
+		case r.Action == "scrape" && !s.Known:
 			add("Nobody has registered it", gone, proxy.AdviceAbsent)
-		case r.Action == "scrape":
-			add("A scraper is refused", refused, proxy.AdviceScraper)
 		}
 	}
 	return all

@@ -32,7 +32,7 @@ type row struct {
 	Last           *proxy.ScrapeInfo
 	Since          time.Time // gone or refused
 	Why            string    // of a refused one
-	// Barred is how many scrapers were refused the route lately.
+	// Barred is how many scrapers the policy refused the route lately.
 	Barred int
 	Spark  template.HTML
 }
@@ -155,8 +155,8 @@ func (d *Dashboard) rows(f filter, offers []proxy.RefusalInfo, barred map[string
 	return rows, next, matching
 }
 
-// standing are the offers that are refused now, by path, and how many scrapers are
-// refused each route.
+// standing are the offers that are refused now, by path, and how many scrapers the policy
+// refused each route lately.
 func (d *Dashboard) standing() (offers []proxy.RefusalInfo, barred map[string]int) {
 	barred = make(map[string]int)
 	for _, r := range d.Proxy.Refusals() {
@@ -164,13 +164,16 @@ func (d *Dashboard) standing() (offers []proxy.RefusalInfo, barred map[string]in
 		case !r.Standing:
 		case r.Action == "register":
 			offers = append(offers, r)
-		case r.Action == "scrape":
+		case r.Action == "scrape" && denied(r):
 			barred[r.Route]++
 		}
 	}
 	slices.SortStableFunc(offers, func(a, b proxy.RefusalInfo) int { return strings.Compare(a.Route, b.Route) })
 	return offers, barred
 }
+
+// denied tells whether the policy refused it, and not the proxy itself.
+func denied(r proxy.RefusalInfo) bool { return r.Effect == "denied" || r.Effect == "revoked" }
 
 func mentions(r proxy.RefusalInfo, search string) bool {
 	search = strings.ToLower(search)
