@@ -169,7 +169,9 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 			event.NotAfter = peer.NotAfter
 		}
 		s.audit.Record(event)
-		s.rejections.note(verdict{Event: event, document: input.JSON})
+		v := verdict{Event: event}
+		v.document, v.redacted = withoutValues(input)
+		s.rejections.note(v)
 	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)

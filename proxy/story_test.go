@@ -226,3 +226,25 @@ func TestDenialOfAScrapeStands(t *testing.T) {
 	curious.Get(path)
 	stands("denied by a third", true)
 }
+
+// The values of a query, in which credentials may be, are not kept; what else was asked
+// is.
+func TestQueriesAreRememberedWithoutValues(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	w.Scraper("curious").Get(path + "?token=s3cr3t&token=s3cr3t2&x")
+	w.Scraper("other").Get(path)
+	refusals := w.Proxy.Refusals()
+	if len(refusals) != 2 || refusals[0].Redacted || !refusals[1].Redacted {
+		t.Fatalf("%+v", refusals)
+	}
+	input := string(refusals[1].Input)
+	if strings.Contains(input, "s3cr3t") || !strings.Contains(input, `"query":{"token":["redacted","redacted"],"x":["redacted"]}`) {
+		t.Errorf("remembered: %s", input)
+	}
+	events := w.Audit.Events("scrape", authz.Denied)
+	sum := sha256.Sum256(refusals[0].Input)
+	if len(events) != 2 || events[1].Digest() != hex.EncodeToString(sum[:]) {
+		t.Errorf("the input without a query is not that of the audit log: %s", refusals[0].Input)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,24 @@ type verdict struct {
 	document func() []byte
 	// why is the proxy's own reason, where the policy allowed.
 	why string
+	// redacted: the document has not the values that the policy saw.
+	redacted bool
+}
+
+// withoutValues is what is remembered of a scrape's input: a query's values may be
+// credentials, in a URL that should not have had any. Their number and the names stay.
+func withoutValues(input authz.ScrapeInput) (document func() []byte, redacted bool) {
+	if len(input.Request.Query) == 0 {
+		return input.JSON, false
+	}
+	return func() []byte {
+		query := make(map[string][]string, len(input.Request.Query))
+		for name, values := range input.Request.Query {
+			query[name] = slices.Repeat([]string{"redacted"}, len(values))
+		}
+		input.Request.Query = query
+		return input.JSON()
+	}, true
 }
 
 // How many refusals are remembered, in all and of one identity, of what agents and what
@@ -69,6 +88,7 @@ type rejection struct {
 	why, remoteIP, serial       string
 	decision                    authz.Decision
 	document                    []byte
+	redacted                    bool
 }
 
 func (r *rejections) bookOf(action string) *rejectionBook {
@@ -112,7 +132,7 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	x.asked = v.Time
 	x.effect, x.why, x.remoteIP, x.serial, x.decision, x.document = v.Effect, v.why, v.RemoteIP, v.Serial, v.Decision, nil
 	if v.document != nil {
-		x.document = v.document()
+		x.document, x.redacted = v.document(), v.redacted
 	}
 }
 
@@ -189,6 +209,9 @@ type RefusalInfo struct {
 	Standing bool `json:"standing"`
 	// Input is what the policy was asked: sallyport policy eval --input takes it.
 	Input json.RawMessage `json:"input,omitempty"`
+	// Redacted: Input has not the values of the scrape's query, and so another digest
+	// than the audit log has.
+	Redacted bool `json:"redacted,omitempty"`
 }
 
 // Refusals lists what was refused lately, the latest first.
@@ -247,7 +270,7 @@ func (x *rejection) info() RefusalInfo {
 	info := RefusalInfo{
 		Action: x.action, Effect: string(x.effect), Identity: x.identity, Route: x.route, RemoteIP: x.remoteIP, Serial: x.serial,
 		Reasons: x.decision.Reasons, Why: x.why, Decision: x.decision.ID, Revision: x.decision.Revision,
-		First: x.first.UTC(), Last: x.last.UTC(), Count: x.count, Input: x.document,
+		First: x.first.UTC(), Last: x.last.UTC(), Count: x.count, Input: x.document, Redacted: x.redacted,
 	}
 	if faulty(x.decision) {
 		info.Fault = oneLine(strings.TrimSpace(x.decision.Fault.Error()), maxStoryText)

@@ -14,8 +14,14 @@ type refusal struct {
 	proxy.RefusalInfo
 	ID, Href, What string
 	Whys           []string
-	Command        string
+	// Command makes the decision again. Where its input is too long for a page, Long leads
+	// to the list that has it.
+	Command, Long string
 }
+
+// maxShownInput is the longest input that a page holds, in bytes. What agents may claim is
+// longer, and there may be hundreds of them on a page that is sent again and again.
+const maxShownInput = 4 << 10
 
 // whats say what was asked for.
 var whats = map[string]string{
@@ -30,7 +36,11 @@ func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
 	if r.Route != "" && r.Action != "admin" {
 		shown.Href = routeHref(r.Route)
 	}
-	shown.Command = evalCommand(policy, r.Input)
+	if len(r.Input) > maxShownInput {
+		shown.Long = "/api/v1/refusals?" + url.Values{"owner": {r.Identity}, "route": {r.Route}}.Encode()
+	} else {
+		shown.Command = evalCommand(policy, r.Input)
+	}
 	return shown
 }
 

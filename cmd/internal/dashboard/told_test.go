@@ -1,6 +1,8 @@
 package dashboard_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,5 +33,29 @@ func TestOnlyThePolicyRefusesScrapers(t *testing.T) {
 				t.Errorf("%s of a scraper that was %s: %q is %v", target, effect, text, !want)
 			}
 		}
+	}
+}
+
+// What was left out of an input is said beside its command, and what is too long for a
+// page is left to the list.
+func TestInputsOfRefusals(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "scrape", Effect: "denied", Identity: "i", Route: "/a", Standing: true, Last: time.Now(), Input: json.RawMessage(`{}`), Redacted: true}}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{Name: "builtin:default"}, nil), "/refusals")
+	if !strings.Contains(body, "policy eval") || !strings.Contains(body, "The values of the query are left out") {
+		t.Errorf("a query without its values: %s", body)
+	}
+
+	f.refusals = nil
+	for i := range 32 {
+		input, err := json.Marshal(strings.Repeat("\x01", 8<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.refusals = append(f.refusals, proxy.RefusalInfo{Action: "register", Effect: "denied", Identity: "i", Route: fmt.Sprint("/", i), Standing: true, Last: time.Now(), Input: input})
+	}
+	_, body, _ = get(t, newServer(t, f, authz.Status{}, nil), "/refusals")
+	if n := strings.Count(body, `href="/api/v1/refusals?owner=i&amp;route=%2F`); n != 32 || len(body) > 64<<10 {
+		t.Errorf("%d links to the inputs, in a page of %d bytes", n, len(body))
 	}
 }
