@@ -76,6 +76,10 @@ type rejectionBook struct {
 	byKey      map[rejectionKey]*list.Element
 	order      list.List // of *rejection, the latest first
 	of         map[string]int
+	// forgotten counts what there was no room for, and missed is when the last of it was
+	// refused that had not been allowed since.
+	forgotten uint64
+	missed    time.Time
 }
 
 type rejectionKey struct{ action, identity, route string }
@@ -116,6 +120,7 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	e, ok := b.byKey[key]
 	if !ok {
 		if !b.makeRoom(key.identity, v.Time) {
+			b.forget(v.Time)
 			return
 		}
 		e = b.order.PushFront(&rejection{rejectionKey: key, first: v.Time})
@@ -152,11 +157,24 @@ func (b *rejectionBook) makeRoom(identity string, now time.Time) bool {
 		return false
 	}
 	x := b.order.Remove(oldest).(*rejection)
+	if x.settled.IsZero() {
+		b.forget(x.last)
+	} else {
+		b.forgotten++
+	}
 	delete(b.byKey, x.rejectionKey)
 	if b.of[x.identity]--; b.of[x.identity] == 0 {
 		delete(b.of, x.identity)
 	}
 	return true
+}
+
+// forget notes that there is no room for what was refused at that time.
+func (b *rejectionBook) forget(at time.Time) {
+	b.forgotten++
+	if at.After(b.missed) {
+		b.missed = at
+	}
 }
 
 // absent notes a scrape that is allowed, of a path that is no route.

@@ -36,6 +36,7 @@ type Proxy interface {
 	BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string)
 	Scrapes(proxy.RouteQuery) (scrapes []proxy.ScrapeInfo, next string)
 	Refusals() []proxy.RefusalInfo
+	ForgottenRefusals() proxy.ForgottenRefusals
 	Decisions() []proxy.DecisionCount
 }
 

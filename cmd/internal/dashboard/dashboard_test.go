@@ -35,6 +35,7 @@ type fake struct {
 	routes   []proxy.RouteInfo
 	sessions []proxy.SessionInfo
 	refusals []proxy.RefusalInfo
+	lacks    proxy.ForgottenRefusals
 }
 
 func (f *fake) Browse(q proxy.RouteQuery) (page proxy.RoutePage) {
@@ -62,6 +63,7 @@ func (f *fake) BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string) 
 }
 func (f *fake) Scrapes(proxy.RouteQuery) ([]proxy.ScrapeInfo, string) { return nil, "" }
 func (f *fake) Refusals() []proxy.RefusalInfo                         { return slices.Clone(f.refusals) }
+func (f *fake) ForgottenRefusals() proxy.ForgottenRefusals            { return f.lacks }
 func (f *fake) Decisions() []proxy.DecisionCount {
 	return []proxy.DecisionCount{{Action: "register", Allow: 1}}
 }

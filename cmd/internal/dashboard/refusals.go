@@ -44,6 +44,12 @@ func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
 	return shown
 }
 
+// shownRefusals is how many a page shows, and how many more there were.
+type shownRefusals struct {
+	Count     int
+	Forgotten uint64
+}
+
 // refusals is the page of what was refused lately.
 func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 	v := page.View{Title: "Refusals", Here: "/refusals", Body: "refusals"}
@@ -54,9 +60,10 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 			standing++
 		}
 	}
+	lacks := d.Proxy.ForgottenRefusals()
 	every := query.Get("show") == "all"
 	tabs := []tab{
-		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every},
+		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every, More: lacks.Agents.Standing || lacks.Scrapers.Standing},
 		{Href: "/refusals?show=all", Text: "All that is remembered", Count: len(all), Here: every},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
@@ -65,7 +72,7 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 	if !every {
 		all = slices.DeleteFunc(all, func(r proxy.RefusalInfo) bool { return !r.Standing })
 	}
-	if err := d.frame.Part(&v, "found", "refusals-found", len(all)); err != nil {
+	if err := d.frame.Part(&v, "found", "refusals-found", shownRefusals{len(all), lacks.Agents.Count + lacks.Scrapers.Count}); err != nil {
 		return v, err
 	}
 	if err := d.frame.Add(&v, "rows", "", "", nil); err != nil {

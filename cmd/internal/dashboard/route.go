@@ -18,6 +18,7 @@ import (
 type story struct {
 	row
 	Known    bool // there is a route
+	Lacking  bool // what was refused lately is not all remembered
 	Holders  []holder
 	Failure  *proxy.FailureInfo
 	Advice   []advice
@@ -77,6 +78,8 @@ func (d *Dashboard) story(path string) story {
 			s.Refusals = append(s.Refusals, newRefusal(r, policy))
 		}
 	}
+	lacks := d.Proxy.ForgottenRefusals()
+	s.Lacking = lacks.Agents.Standing || lacks.Scrapers.Standing
 	if len(infos) > 0 {
 		s.Known, s.row = true, routeRow(infos)
 		last := infos[len(infos)-1]

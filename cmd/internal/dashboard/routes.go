@@ -42,6 +42,7 @@ type tab struct {
 	Href, Text, State string
 	Count             int
 	Here              bool
+	More              bool // than is known
 }
 
 // filter is what a page of routes asks for.
@@ -66,6 +67,7 @@ func (f filter) href(state, after string) string {
 // found is how many there are, and the way to the others.
 type found struct {
 	Matching, All int
+	More          bool // than is known
 	Filtered      bool
 	First, Next   string // links, "" for none
 }
@@ -77,15 +79,16 @@ func (d *Dashboard) routes(query url.Values) (page.View, error) {
 		f.State = ""
 	}
 	offers, barred := d.standing()
+	more := d.Proxy.ForgottenRefusals().Agents.Standing
 	all := d.countAll()
 	v := page.View{Title: "Routes", Here: "/", Body: "routes", Data: f}
 	total := all.Served + all.Gone + len(offers)
 	tabs := []tab{
-		{f.href("", ""), "All", "", total, f.State == ""},
-		{f.href(served, ""), "Served", served, all.Served - all.Failing, f.State == served},
-		{f.href(failing, ""), "Failing", failing, all.Failing, f.State == failing},
-		{f.href(gone, ""), "Gone", gone, all.Gone, f.State == gone},
-		{f.href(refused, ""), "Refused", refused, len(offers), f.State == refused},
+		{f.href("", ""), "All", "", total, f.State == "", more},
+		{f.href(served, ""), "Served", served, all.Served - all.Failing, f.State == served, false},
+		{f.href(failing, ""), "Failing", failing, all.Failing, f.State == failing, false},
+		{f.href(gone, ""), "Gone", gone, all.Gone, f.State == gone, false},
+		{f.href(refused, ""), "Refused", refused, len(offers), f.State == refused, more},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
 		return v, err
@@ -99,7 +102,7 @@ func (d *Dashboard) routes(query url.Values) (page.View, error) {
 			return v, err
 		}
 	}
-	n := found{Matching: matching, All: total, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
+	n := found{Matching: matching, All: total, More: more, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
 	if f.After != "" {
 		n.First = f.href(f.State, "")
 	}

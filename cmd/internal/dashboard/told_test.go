@@ -59,3 +59,33 @@ func TestInputsOfRefusals(t *testing.T) {
 		t.Errorf("%d links to the inputs, in a page of %d bytes", n, len(body))
 	}
 }
+
+// Where refusals were forgotten the pages do not say that there are no others.
+func TestForgottenRefusalsAreTold(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "register", Effect: "denied", Identity: "i", Route: "/b", Standing: true, Last: time.Now()}}}
+	server := newServer(t, f, authz.Status{}, nil)
+	texts := map[string][]string{
+		"/":                  {"or more Refused", "1 or more in all"},
+		"/?q=b":              {"1 of 1 or more match"},
+		"/refusals":          {"or more Standing", "the latest 1; 68 others"},
+		"/refusals?show=all": {"the latest 1; 68 others"},
+		"/route?path=/c":     {"more is refused than is remembered"},
+	}
+	for _, some := range []bool{false, true} {
+		if some {
+			f.lacks.Agents = proxy.Forgotten{Count: 68, Standing: true}
+		}
+		for target, said := range texts {
+			_, body, _ := get(t, server, target)
+			for _, text := range said {
+				if strings.Contains(body, text) != some {
+					t.Errorf("%s, some forgotten: %v: %q is %v", target, some, text, !some)
+				}
+			}
+			if some && strings.Contains(body, "nobody asked for it") {
+				t.Errorf("%s says that nobody asked for it", target)
+			}
+		}
+	}
+}
