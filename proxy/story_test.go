@@ -248,3 +248,50 @@ func TestQueriesAreRememberedWithoutValues(t *testing.T) {
 		t.Errorf("the input without a query is not that of the audit log: %s", refusals[0].Input)
 	}
 }
+
+// What a scraper does wrong is told of its scrapes, and does not make the route fail, nor
+// hide why it does.
+func TestScraperMakesNoRouteFail(t *testing.T) {
+	t.Parallel()
+	var late atomic.Bool
+	target := testenv.NewTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		if late.Load() {
+			<-r.Context().Done()
+		}
+		w.Header().Set("Content-Type", testenv.Text)
+	})
+	w := testenv.Start(t, testenv.Config{})
+	w.Agent("team-a/node", testenv.Route(path, target.URL))
+	scraper := w.Scraper("prometheus")
+	remembered := func(n int, last, latest, failure proxy.Outcome) {
+		t.Helper()
+		testenv.Eventually(t, func() error {
+			told := one(t, w, path)
+			if len(told.Recent) != n || told.Recent[0].Outcome != latest || told.Last != last || told.Failure == nil || told.Failure.Outcome != failure {
+				return fmt.Errorf("%+v, %+v", told, told.Failure)
+			}
+			return nil
+		})
+	}
+	scraper.Get(path)
+	scraper.Get(path + "?x=1")
+	remembered(2, proxy.OK, proxy.BadRequest, proxy.BadRequest)
+	late.Store(true)
+	const timeout = "X-Prometheus-Scrape-Timeout-Seconds"
+	if a := scraper.Get(path, timeout, "0.05"); a.Status != http.StatusGatewayTimeout {
+		t.Fatalf("%+v", a)
+	}
+	if told := w.Proxy.CountRoutes(proxy.RouteQuery{}); told.Failing != 0 {
+		t.Errorf("failing: %+v", told)
+	}
+	testenv.Eventually(t, func() error {
+		if told := one(t, w, path); len(told.Recent) != 3 || told.Last != proxy.OK {
+			return fmt.Errorf("%+v", told)
+		}
+		return nil
+	})
+	scraper.Get(path, timeout, "1")
+	remembered(4, proxy.TargetTimeout, proxy.TargetTimeout, proxy.TargetTimeout)
+	scraper.Get(path + "?x=1")
+	remembered(5, proxy.TargetTimeout, proxy.BadRequest, proxy.TargetTimeout)
+}
