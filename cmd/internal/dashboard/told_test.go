@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
+	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -87,5 +89,100 @@ func TestForgottenRefusalsAreTold(t *testing.T) {
 				t.Errorf("%s says that nobody asked for it", target)
 			}
 		}
+	}
+}
+
+// A scrape that failed by its scraper's doing leaves the route as it is, and what to do is
+// said all the same.
+func TestAdviceOnAScraperWhoIsWrong(t *testing.T) {
+	t.Parallel()
+	f := oneRoute()
+	f.routes[0].Recent = []proxy.ScrapeInfo{{At: time.Now(), Outcome: proxy.BadRequest}, {At: time.Now(), Outcome: proxy.OK}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/a")
+	if !strings.Contains(body, "The last scrape failed: bad_request") || !strings.Contains(body, `class="chip served"`) {
+		t.Errorf("the page: %s", body)
+	}
+}
+
+// A command of the advice asks one URL of visible ASCII, also where the target is the agent
+// itself.
+func TestAdviceAsksOneURL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		target proxy.TargetInfo
+		want   string
+	}{
+		{proxy.TargetInfo{Scheme: "http", Host: "::1", Port: 80, Path: "/m[1]"}, "<code>curl -g -v &#39;http://[::1]:80/m[1]&#39;</code>"},
+		{proxy.TargetInfo{Scheme: "self"}, "<code>curl -g -v http://127.0.0.1:8093/metrics</code>"},
+		{proxy.TargetInfo{Scheme: "http", Host: "127.0.0.1\u3164@ev\u0456l", Port: 80, Path: "/"}, "<code>curl -g -v URL_OF_THE_TARGET</code>"},
+	} {
+		f := oneRoute()
+		f.routes[0].Last, f.routes[0].Target = proxy.TargetUnreachable, &c.target
+		_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/a")
+		if !strings.Contains(body, c.want) || strings.Contains(body, "self://") {
+			_, body, _ = strings.Cut(body, "<code>curl")
+			t.Errorf("%+v: %.100s", c.target, body)
+		}
+	}
+}
+
+// What is not well is told in the same order each time, and all of it.
+func TestAlertsKeepTheirPlaces(t *testing.T) {
+	t.Parallel()
+	health := func() authn.Health { return authn.Health{Cause: "no key", Revocation: "too old"} }
+	server := newServerOf(t, dashboard.Parts{
+		Proxy: &fake{}, Policy: func() authz.Status { return authz.Status{} }, Ready: func() error { return nil },
+		Sources: map[string]func() authn.Health{"tunnel": health, "scrape": health}, Strangers: func() []dashboard.Stranger { return nil },
+	})
+	seen := make(map[string]bool)
+	for range 30 {
+		_, body, _ := get(t, server, "/agents")
+		_, body, _ = strings.Cut(body, `id="alerts"`)
+		body, _, _ = strings.Cut(body, "<h1>")
+		if strings.Count(body, "no key") != 2 || strings.Count(body, "too old") != 2 {
+			t.Fatalf("the alerts: %s", body)
+		}
+		seen[body] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("nothing changed, and there are %d versions of the alerts", len(seen))
+	}
+}
+
+func TestCancelledScrapesAreNotGood(t *testing.T) {
+	t.Parallel()
+	for label, outcomes := range map[string][]proxy.Outcome{
+		"the last 2 scrapes were good,":                                 {proxy.OK, proxy.OK},
+		"0 of the last 2 scrapes were good, the others were cancelled,": {proxy.Cancelled, proxy.Cancelled},
+		"1 of the last 2 scrapes failed,":                               {proxy.Cancelled, proxy.Busy},
+	} {
+		f := oneRoute()
+		for _, outcome := range outcomes {
+			f.routes[0].Recent = append(f.routes[0].Recent, proxy.ScrapeInfo{At: time.Now(), Outcome: outcome})
+		}
+		if _, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/"); !strings.Contains(body, `aria-label="`+label) {
+			t.Errorf("%v is not told as %q", outcomes, label)
+		}
+	}
+}
+
+// Each page of the sessions says which of them it has.
+func TestPagesOfAgents(t *testing.T) {
+	t.Parallel()
+	f := &fake{sessions: make([]proxy.SessionInfo, 230)}
+	for i := range f.sessions {
+		f.sessions[i].ID = fmt.Sprint(i)
+	}
+	server := newServer(t, f, authz.Status{}, nil)
+	for target, want := range map[string]string{
+		"/agents": "the first 100", "/agents?after=100": "the next 100", "/agents?after=200": "the last 30", "/agents?after=230": "None is left.",
+	} {
+		if _, body, _ := get(t, server, target); !strings.Contains(body, ">"+want+"<") {
+			t.Errorf("%s does not say %q", target, want)
+		}
+	}
+	f.sessions = f.sessions[:1]
+	if _, body, _ := get(t, server, "/agents"); !strings.Contains(body, ">1 session<") {
+		t.Error("one session is not said to be one")
 	}
 }
