@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
@@ -55,12 +56,26 @@ type RouteCounts struct {
 }
 
 // browsing is what lists of routes share: their order, which is made anew when it is
-// asked for and not what it was.
+// asked for and not what it was. While nobody looks it is given up, with the routes in it
+// that are gone by then.
 type browsing struct {
 	mu      sync.Mutex
 	routes  []*route
 	changes uint64
 	fresh   bool
+	looked  time.Time
+}
+
+// browsingPause is how long the order outlasts the last look.
+const browsingPause = time.Minute
+
+// rest gives the order up where nobody looked at it for long.
+func (b *browsing) rest(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fresh && now.Sub(b.looked) >= browsingPause {
+		b.routes, b.fresh = nil, false
+	}
 }
 
 // browsedInARow is how many routes are looked at under the table's lock: scrapes wait
@@ -72,6 +87,7 @@ func (p *Proxy) order() ([]*route, uint64) {
 	b := &p.browsing
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.looked = time.Now()
 	p.routes.mu.RLock()
 	changes := p.routes.changes
 	p.routes.mu.RUnlock()
