@@ -196,8 +196,9 @@ func routeRow(infos []proxy.RouteInfo) row {
 	if info.GoneSince != nil {
 		r.Since = *info.GoneSince
 	}
-	if len(info.Recent) > 0 {
-		r.Last = &info.Recent[0]
+	// Later ones may tell nothing of the route.
+	if i := slices.IndexFunc(info.Recent, func(s proxy.ScrapeInfo) bool { return s.Outcome == r.Outcome }); i >= 0 {
+		r.Last = &info.Recent[i]
 	}
 	if r.State == served && r.Outcome != "" && r.Outcome != proxy.OK {
 		r.State = failing

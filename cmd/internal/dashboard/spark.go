@@ -56,7 +56,7 @@ func spark(scrapes []proxy.ScrapeInfo, size sparkSize) template.HTML {
 	case fine == len(scrapes):
 		label = fmt.Sprintf("the last %d scrapes were good, the slowest took %s", fine, page.Duration(slowest))
 	case failed == 0:
-		label = fmt.Sprintf("%d of the last %d scrapes were good, the others were cancelled, the slowest took %s", fine, len(scrapes), page.Duration(slowest))
+		label = fmt.Sprintf("%d good and %d cancelled of the last %d scrapes, the slowest took %s", fine, len(scrapes)-fine, len(scrapes), page.Duration(slowest))
 	}
 	width := size.bars*(size.bar+size.gap) - size.gap
 	return template.HTML(fmt.Sprintf(

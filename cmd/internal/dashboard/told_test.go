@@ -152,9 +152,9 @@ func TestAlertsKeepTheirPlaces(t *testing.T) {
 func TestCancelledScrapesAreNotGood(t *testing.T) {
 	t.Parallel()
 	for label, outcomes := range map[string][]proxy.Outcome{
-		"the last 2 scrapes were good,":                                 {proxy.OK, proxy.OK},
-		"0 of the last 2 scrapes were good, the others were cancelled,": {proxy.Cancelled, proxy.Cancelled},
-		"1 of the last 2 scrapes failed,":                               {proxy.Cancelled, proxy.Busy},
+		"the last 2 scrapes were good,":                 {proxy.OK, proxy.OK},
+		"0 good and 2 cancelled of the last 2 scrapes,": {proxy.Cancelled, proxy.Cancelled},
+		"1 of the last 2 scrapes failed,":               {proxy.Cancelled, proxy.Busy},
 	} {
 		f := oneRoute()
 		for _, outcome := range outcomes {
@@ -163,6 +163,17 @@ func TestCancelledScrapesAreNotGood(t *testing.T) {
 		if _, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/"); !strings.Contains(body, `aria-label="`+label) {
 			t.Errorf("%v is not told as %q", outcomes, label)
 		}
+	}
+}
+
+// When a route was scraped last, and how long that took, is told of the scrape whose
+// outcome stands beside it.
+func TestLastOutcomeIsThatOfOneScrape(t *testing.T) {
+	t.Parallel()
+	f := oneRoute()
+	f.routes[0].Recent = []proxy.ScrapeInfo{{At: time.Now(), Outcome: proxy.BadRequest}, {At: time.Now(), Outcome: proxy.OK, Duration: .5, Bytes: 4321}}
+	if _, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/"); !strings.Contains(body, "4.2 KiB") {
+		t.Errorf("the size of another scrape stands beside ok: %s", body)
 	}
 }
 
