@@ -107,11 +107,14 @@ func TestTargetsTellEveryFault(t *testing.T) {
 		targets agent.Targets
 		faults  []string
 	}{
-		"text":          {text("/a=http://x,/b,token=s3cret,/a=http://y,/c="), []string{`/b: url: none given`, `target 3: the path does not begin with /`, `target 3: url: is neither .*`, `/a: given twice: target 1 and target 4`, `/c: url: none given`}},
-		"user":          {text("/a=http://s3cret@x"), []string{`/a: url: holds a user name or a password: .*`}},
-		"fragment":      {text("/a=http://x/#s3cret,/b=http://x/#"), []string{`/a: url: has a fragment`, `/b: url: has a fragment`}},
-		"no host":       {text("/a=http:///s3cret,/b=http:s3cret,/c=http://:80/"), []string{`/a: url: has no host`, `/b: url: has no host`, `/c: url: has no host`}},
-		"strange host":  {text("/a=http://%ff/"), []string{`/a: url: has a host with characters .*`}},
+		"text":         {text("/a=http://x,/b,token=s3cret,/a=http://y,/c="), []string{`/b: url: none given`, `target 3: the path does not begin with /`, `target 3: url: is neither .*`, `/a: given twice: target 1 and target 4`, `/c: url: none given`}},
+		"user":         {text("/a=http://s3cret@x"), []string{`/a: url: holds a user name or a password: .*`}},
+		"fragment":     {text("/a=http://x/#s3cret,/b=http://x/#"), []string{`/a: url: has a fragment`, `/b: url: has a fragment`}},
+		"no host":      {text("/a=http:///s3cret,/b=http:s3cret,/c=http://:80/"), []string{`/a: url: has no host`, `/b: url: has no host`, `/c: url: has no host`}},
+		"strange host": {text("/a=http://%ff/"), []string{`/a: url: has a host with characters .*`}},
+		"no claim": {text("/a=http://a\"b/,/b=http://h[1-9]/,/c=http://a%25b/,/d=http://x/" + strings.Repeat("{", 1000)), []string{
+			`/a: url: the target's host has characters that no host has`, `/b: url: .*`, `/c: url: the target's host .*`, `/d: url: the target is too long`,
+		}},
 		"ports":         {text("/a=http://x:0,/b=http://x:65536,/c=http://x:s3cret,/d=http://x:"), []string{`/a: url: has a port .*`, `/b: url: has a port .*`, `/c: url: does not parse`, `/d: url: has an empty port`}},
 		"space":         {text("/a=http://x/s3 cret"), []string{`/a: url: has a space or .*`}},
 		"query":         {text("/a=http://x/?s3cret=%zz"), []string{`/a: url: has a malformed query`}},

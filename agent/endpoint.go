@@ -41,9 +41,6 @@ func newEndpoint(target Target, by ways) (*endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
 	port, err := portOf(u)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
@@ -56,7 +53,7 @@ func newEndpoint(target Target, by ways) (*endpoint, error) {
 		route: &tunnelv1.Route{
 			Path:   target.Path,
 			Labels: maps.Clone(target.Labels),
-			Target: &tunnelv1.Target{Scheme: u.Scheme, Host: u.Hostname(), Port: port, Path: u.EscapedPath()},
+			Target: claimOf(u, port),
 		},
 	}
 	if err := target.checkFiles(); err != nil {
@@ -67,6 +64,11 @@ func newEndpoint(target Target, by ways) (*endpoint, error) {
 		e.transport = e.ownTLS
 	}
 	return e, nil
+}
+
+// claimOf is what proxies are told of a target's URL.
+func claimOf(u *url.URL, port uint32) *tunnelv1.Target {
+	return &tunnelv1.Target{Scheme: u.Scheme, Host: u.Hostname(), Port: port, Path: u.EscapedPath()}
 }
 
 func newSelfEndpoint(target Target, self http.RoundTripper) (*endpoint, error) {

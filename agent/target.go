@@ -128,7 +128,8 @@ func (t *TargetTLS) fault(u *url.URL) error {
 	return errors.Join(faults...)
 }
 
-// parseURL parses a target's URL strictly. Its errors do not quote the URL.
+// parseURL parses a target's URL strictly: what no proxy would take as a claim is refused
+// here, where it can be mended. Its errors do not quote the URL.
 func parseURL(raw string) (*url.URL, error) {
 	if raw == "" {
 		return nil, errors.New("none given")
@@ -156,11 +157,18 @@ func parseURL(raw string) (*url.URL, error) {
 	case strings.Contains(raw, "#"):
 		return nil, errors.New("has a fragment")
 	}
-	if _, err := portOf(u); err != nil {
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	port, err := portOf(u)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := url.ParseQuery(u.RawQuery); err != nil {
 		return nil, errors.New("has a malformed query")
+	}
+	if err := tunnelv1.CheckTarget(claimOf(u, port)); err != nil {
+		return nil, err
 	}
 	return u, nil
 }

@@ -8,8 +8,9 @@ type Advice struct {
 	// Whose it is: the target's, the agent's, the proxy's, the policy's or the scraper's.
 	Whose string
 	Means string
-	// Do are steps, the likeliest first. {url} stands for the target's URL, {path} for
-	// the route and {agent} for the agent's identity.
+	// Do are steps, the likeliest first. {url} stands for the target's URL, quoted
+	// for a shell, {path} for the route and {agent} for the agent's identity. curl has -g,
+	// or brackets in a URL would be many URLs.
 	Do []string
 }
 
@@ -33,29 +34,29 @@ const (
 func Advices() []Advice {
 	return []Advice{
 		{TargetUnreachable, "target", "The agent got no connection to the target, or the target hung up before it answered.", []string{
-			"On the agent's machine, try what the agent tries: curl -v {url}",
+			"On the agent's machine, try what the agent tries: curl -g -v {url}",
 			"Connection refused: the target is not running, or listens on another port or address. No such host: the name does not resolve there. Timed out: something between the two drops packets.",
 			"If the URL is wrong, mend it in SALLYPORT_TARGETS or the targets file; the file is taken up without a restart.",
 		}},
 		{TargetTimeout, "target", "The target was asked, and did not finish its answer in the time that the scraper gives.", []string{
-			"On the agent's machine, see how long it takes: curl -o /dev/null -w '%{time_total}\\n' {url}",
+			"On the agent's machine, see how long it takes: curl -g -o /dev/null -w '%{time_total}\\n' {url}",
 			"Raise scrape_timeout of the job in Prometheus, at most to SALLYPORT_MAX_SCRAPE_TIMEOUT, or have the target expose less.",
 		}},
 		{TargetRejected, "target", "The target answered, and the agent would not take it: its certificate is not good, it redirects, or what it sends is no metrics.", []string{
-			"Look at what it sends: curl -v {url}",
+			"Look at what it sends: curl -g -v {url}",
 			"A redirect is never followed: give the agent the URL that it leads to.",
 			"A certificate of a private authority needs tls.ca_file in the targets file.",
 		}},
 		{TargetStatus, "target", "The target answered with a status of its own that is not 200, and it was passed on as it came.", []string{
-			"Ask it yourself, on the agent's machine: curl -i {url}",
+			"Ask it yourself, on the agent's machine: curl -g -i {url}",
 			"401 or 403: the target wants a credential: authorization or basic_auth in the targets file. 404: the path of the URL is wrong. 5xx: the target's own log says why.",
 		}},
 		{TooLarge, "target", "The body is larger than a limit allows: SALLYPORT_MAX_RESPONSE_BYTES of the agent or of the proxy, or max_body_bytes of the policy.", []string{
-			"See how large it is: curl -s {url} | wc -c",
+			"See how large it is: curl -g -s {url} | wc -c",
 			"Raise the limit that the failure names, or have the target expose less.",
 		}},
 		{Truncated, "target", "The scrape broke off after it had begun: the target or the tunnel failed in the middle, or the body outgrew its limit. Prometheus saw a broken connection, never half a scrape.", []string{
-			"If it happens with each scrape, the target crashes while it answers, or its body outgrows a limit: curl -s {url} | wc -c",
+			"If it happens with each scrape, the target crashes while it answers, or its body outgrows a limit: curl -g -s {url} | wc -c",
 			"If it happens now and then, look for the agent's restarts: Agents shows since when it is connected.",
 		}},
 		{BadRequest, "scraper", "The scraper asks with a query parameter that the target's entry does not allow, or with a malformed request.", []string{

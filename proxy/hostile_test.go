@@ -218,6 +218,9 @@ func TestMalformedRoutes(t *testing.T) {
 		labelled("__address__", "evil:1"), labelled("job", "x"), labelled("instance", "x"), labelled("a-b", "x"), labelled("a", strings.Repeat("v", 8<<10)), many,
 		{Path: "/x"}, {Path: "/x", Target: &tunnelv1.Target{Scheme: "file", Host: "etc", Port: 1}},
 		{Path: "/x", Target: &tunnelv1.Target{Scheme: "self", Host: "localhost", Port: 80}},
+		{Path: "/x", Target: &tunnelv1.Target{Scheme: "http", Host: "localhost@evil.example", Port: 80}},
+		{Path: "/x", Target: &tunnelv1.Target{Scheme: "http", Host: "localhost\x1b[2J", Port: 80}},
+		{Path: "/x", Target: &tunnelv1.Target{Scheme: "http", Host: "localhost", Port: 80, Path: "http://evil.example/"}},
 	}
 	for i, answer := range a.offer(offers...) {
 		if answer.GetCode() != tunnelv1.RouteAnswer_INVALID || len(answer.GetReasons()) == 0 {

@@ -51,9 +51,11 @@ type RouteInfo struct {
 	Limits    *LimitsInfo       `json:"limits,omitempty"`
 	Decision  string            `json:"decision,omitempty"`
 	InFlight  int64             `json:"in_flight"`
-	Last      Outcome           `json:"last_outcome,omitempty"`
-	Failure   *FailureInfo      `json:"last_failure,omitempty"`
-	Name      string            `json:"agent_name,omitempty"` // of a route that is gone: what its agent called itself
+	// Last is the outcome of the last scrape that tells of the route: not of its scraper,
+	// nor of the proxy.
+	Last    Outcome      `json:"last_outcome,omitempty"`
+	Failure *FailureInfo `json:"last_failure,omitempty"`
+	Name    string       `json:"agent_name,omitempty"` // of a route that is gone: what its agent called itself
 
 	// Recent are the last scrapes, the latest first: /api/v1/scrapes has them.
 	Recent []ScrapeInfo `json:"-"`
@@ -102,7 +104,7 @@ func (r *route) info(state string) RouteInfo {
 
 func (g *grant) info() RouteInfo {
 	info := g.route.info(stateServed)
-	since := time.Unix(g.since, 0).UTC()
+	since := time.Unix(0, g.since).UTC().Truncate(time.Second)
 	info.Since = &since
 	agent, target := agentInfo(g.session.agentInput()), g.claim.GetTarget()
 	info.Session, info.Agent, info.Decision = g.session.id, &agent, g.decision

@@ -194,9 +194,9 @@ func (p *Proxy) Ready() error {
 	return nil
 }
 
-// sweep closes lanes that idle, forgets routes that are long gone, and ends
-// sessions whose certificate has expired by a clock that was set meanwhile, or
-// while the machine slept: timers do not notice.
+// sweep closes lanes that idle, forgets routes that are long gone and the order of routes
+// that nobody looks at, and ends sessions whose certificate has expired by a clock that
+// was set meanwhile, or while the machine slept: timers do not notice.
 func (p *Proxy) sweep(ctx context.Context) {
 	const every, idle = 15 * time.Second, 30 * time.Second
 	ticker := time.NewTicker(every)
@@ -210,6 +210,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 			for id, lines := range p.paces.sweep(now) {
 				p.log.Warn("an agent registers and withdraws more than is logged", "agent", id.String(), "lines_left_out", lines)
 			}
+			p.browsing.rest(now)
 			for _, s := range p.sessions.all() {
 				s.lanes.trim(now.Add(-idle))
 				if !time.Now().Before(s.peer().NotAfter) {

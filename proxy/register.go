@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +13,6 @@ import (
 	"github.com/seed-951114d4/sallyport/authz"
 	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
-
-// maxTarget is the longest path of a target, as an agent claims it, in bytes.
-const maxTarget = 2048
 
 // offersAtOnce is how many offers of one agent are decided before it is another's
 // turn.
@@ -249,24 +245,7 @@ func checkRoute(r *tunnelv1.Route) error {
 	if err := tunnelv1.CheckLabels(r.GetLabels()); err != nil {
 		return err
 	}
-	target := r.GetTarget()
-	switch scheme := target.GetScheme(); {
-	case scheme == "self": // the agent's own metrics, which are nowhere else
-		if target.GetHost() != "" || target.GetPort() != 0 || target.GetPath() != "" {
-			return errors.New("the target is the agent itself, and has a host, a port or a path")
-		}
-		return nil
-	case scheme != "http" && scheme != "https":
-		return errors.New("the target's scheme is neither http, https nor self")
-	case target.GetHost() == "" || target.GetPort() == 0 || target.GetPort() > 65535:
-		return errors.New("the target has no host or no port")
-	case len(target.GetHost()) > 255 || len(target.GetPath()) > maxTarget:
-		return errors.New("the target is too long")
-	}
-	if _, err := url.ParseRequestURI(target.GetPath()); target.GetPath() != "" && err != nil {
-		return errors.New("the target's path is malformed")
-	}
-	return nil
+	return tunnelv1.CheckTarget(r.GetTarget())
 }
 
 // registrationResult is the metric's word for an answer.

@@ -39,13 +39,14 @@ type grant struct {
 	limits   authz.Limits
 	labels   map[string]string // the agent's and the policy's; the policy's win
 	decision string
-	// since is when the session registered the route, in seconds since 1970.
+	// since is when the session registered the route, or other labels of it, in
+	// nanoseconds since 1970.
 	since int64
 }
 
 func newGrant(s *session, claim *tunnelv1.Route, d authz.Decision) *grant {
 	return &grant{
-		session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID, since: time.Now().Unix(),
+		session: s, claim: claim, limits: d.Limits, labels: merged(claim.GetLabels(), d.Labels), decision: d.ID, since: time.Now().UnixNano(),
 	}
 }
 
@@ -90,6 +91,11 @@ func (f found) labels() map[string]string {
 		return f.lost.labels
 	}
 	return nil
+}
+
+// registeredSince tells whether a session has registered it since then.
+func (f found) registeredSince(then time.Time) bool {
+	return slices.ContainsFunc(f.grants, func(g *grant) bool { return g.since >= then.UnixNano() })
 }
 
 // newest is the newest grant, if possible one that takes scrapes; nil if there is none.

@@ -147,7 +147,9 @@ func (t *table) register(g *grant, inForce func() bool) error {
 	s.routes[path] = g
 	grants := slices.Clone(r.grants)
 	if held {
-		g.since = old.since
+		if maps.Equal(g.labels, old.labels) {
+			g.since = old.since
+		}
 		grants[slices.Index(grants, old)] = g
 	} else {
 		grants = append(grants, g)

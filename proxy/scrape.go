@@ -86,7 +86,7 @@ func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q re
 	if errors.Is(err, errLapsed) {
 		s.noticeLapse(r, err)
 	}
-	s.notice(route, ended{began: permit.began, outcome: outcome, size: size, scraper: scraper.identity, err: err})
+	s.notice(route, ended{began: permit.began, outcome: outcome, size: size, scraper: scraper.identity, given: q.timeout, err: err})
 	return outcome
 }
 
@@ -169,7 +169,9 @@ func (s scrapes) decide(ctx context.Context, id authn.Identity, remoteIP string,
 			event.NotAfter = peer.NotAfter
 		}
 		s.audit.Record(event)
-		s.rejections.note(verdict{Event: event, document: input.JSON})
+		v := verdict{Event: event}
+		v.document, v.redacted = withoutValues(input)
+		s.rejections.note(v)
 	}
 	if faulty(decision) {
 		s.log.Error("policy fault, scrape denied", "route", q.path, "scraper", id.String(), "decision", decision.ID, "fault", decision.Fault)
@@ -304,13 +306,15 @@ func (s scrapes) settle(fl *flight, began time.Time, q request) (<-chan struct{}
 // notice remembers a scrape, and logs when a route's scrapes begin or cease to fail, not
 // each failure.
 func (s scrapes) notice(r *route, e ended) {
-	before, news := r.remember(e)
+	news := r.remember(e)
 	switch {
-	case !news:
-	case e.outcome != OK:
+	case news && e.outcome != OK:
 		s.log.Warn("scrapes of a route fail", "route", r.path, "agent", r.owner.String(), "outcome", string(e.outcome),
 			"error", e.err, "hint", hints[e.outcome])
-	case before != "":
+	case news:
 		s.log.Info("scrapes of a route work again", "route", r.path)
+	case !e.tells() && hints[e.outcome] != "" && s.unserved.news(wish{e.scraper, r.path, e.outcome}, time.Now()):
+		s.log.Warn("scrape failed that tells nothing of its route", "route", r.path, "scraper", e.scraper.String(),
+			"outcome", string(e.outcome), "error", e.err, "hint", hints[e.outcome])
 	}
 }

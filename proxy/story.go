@@ -22,20 +22,47 @@ type ended struct {
 	outcome Outcome
 	size    int64 // bytes of the body that had come
 	scraper authn.Identity
+	given   time.Duration // by the scraper
 	err     error
+}
+
+// fairTime is how much time a scraper has to give before a route is blamed for not having
+// kept it. Prometheus gives ten seconds unless it is told otherwise; with a thousandth of
+// one any route fails.
+const fairTime = time.Second
+
+// tells says whether the end of a scrape tells of its route. A scraper that asks for what
+// the target does not take, for too much at once or for a miracle would else make a route
+// fail for all who look.
+func (e ended) tells() bool {
+	switch e.outcome {
+	case Cancelled, BadRequest, Busy, Draining, NotFound:
+		return false
+	case TargetTimeout, AgentTimeout, Truncated:
+		return e.given >= fairTime
+	}
+	return true
 }
 
 // story is what a route remembers of its scrapes, for people who ask why a target does
 // not scrape. It is made at the first scrape and holds 352 bytes: a proxy may have
 // hundreds of thousands of routes. No metric is made of it.
 type story struct {
-	mu    sync.Mutex
-	count uint64 // of all scrapes, and so where the next one goes
-	// last is the outcome that says something of the route: not that a scraper hung up.
-	last   uint8
+	mu     sync.Mutex
 	failed *FailureInfo
-	ring   [storyLength]mark
+	count  uint32 // of all scrapes, and so where the next one goes
+	// failing and working are when the log was last told so, in seconds since 1970, and
+	// told is the outcome that it knows.
+	failing, working uint32
+	told             uint8
+	// last is the last outcome that tells of the route.
+	last uint8
+	ring [storyLength]mark
 }
+
+// newsPause is how long the log is not told again that a route's scrapes fail, or that
+// they work: some do either at every second time.
+const newsPause = time.Minute
 
 // mark is one scrape in 16 bytes.
 type mark struct {
@@ -79,9 +106,8 @@ func (m mark) info() ScrapeInfo {
 	}
 }
 
-// remember adds a scrape, and says how the one before ended, "" without one, and whether
-// this is otherwise.
-func (r *route) remember(e ended) (before Outcome, news bool) {
+// remember adds a scrape, and says whether that is news for the log.
+func (r *route) remember(e ended) (news bool) {
 	s := r.story.Load()
 	if s == nil {
 		s = new(story)
@@ -91,24 +117,40 @@ func (r *route) remember(e ended) (before Outcome, news bool) {
 	}
 	now := time.Now()
 	m := newMark(e, now)
-	code := uint8(m.at)
 	var failed *FailureInfo
 	if e.outcome != OK && e.outcome != Cancelled {
 		failed = &FailureInfo{At: now.UTC().Truncate(time.Millisecond), Outcome: e.outcome, Text: storyText(e.err), Scraper: e.scraper.String()}
 	}
+	tells := e.tells()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ring[s.count%storyLength] = m
 	s.count++
-	if failed != nil {
+	// Why a route fails is not to be hidden by what a scraper did wrong.
+	if failed != nil && (tells || !failing(outcomeNames[s.last])) {
 		s.failed = failed
 	}
-	before = outcomeNames[s.last]
-	if e.outcome == Cancelled {
-		return before, false
+	if !tells {
+		return false
 	}
-	s.last = code
-	return before, before != e.outcome
+	s.last = uint8(m.at)
+	return s.tell(now)
+}
+
+// tell says whether the last outcome is other than the log knows.
+func (s *story) tell(now time.Time) (news bool) {
+	at := &s.working
+	if failing(outcomeNames[s.last]) {
+		at = &s.failing
+	} else if s.told == 0 {
+		return false // it works, as it should
+	}
+	seconds := uint32(now.Unix())
+	if s.told == s.last || *at > 0 && seconds-*at < uint32(newsPause/time.Second) {
+		return false
+	}
+	s.told, *at = s.last, seconds
+	return true
 }
 
 // storyText is what went wrong, in one bounded line.
@@ -119,8 +161,7 @@ func storyText(err error) string {
 	return oneLine(err.Error(), maxStoryText)
 }
 
-// lastOutcome is that of the last scrape that says something of the route, "" if there
-// was none.
+// lastOutcome is that of the last scrape that tells of the route, "" if there was none.
 func (r *route) lastOutcome() Outcome {
 	s := r.story.Load()
 	if s == nil {

@@ -183,10 +183,115 @@ func TestRefusalsAreRemembered(t *testing.T) {
 			if r.Action == "register" && r.Settled == nil {
 				return fmt.Errorf("%+v", r)
 			}
-			if r.Standing != (r.Route == "/team-b/nowhere" || r.Identity == testenv.ID("curious")) {
+			if r.Standing != (r.Route == "/team-b/nowhere") {
 				return fmt.Errorf("what stands is not what is refused still: %+v", r)
 			}
 		}
 		return nil
 	})
+}
+
+// A scraper that was denied a route is so still while the same policy decides on the same
+// route, and no longer than that is known.
+func TestDenialOfAScrapeStands(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	target := testenv.Metrics(t)
+	curious := w.Scraper("curious")
+	stands := func(when string, want bool) {
+		t.Helper()
+		for _, r := range w.Proxy.Refusals() {
+			if r.Standing != want {
+				t.Errorf("%s: %+v", when, r)
+			}
+		}
+	}
+	curious.Get(path)
+	stands("nobody has registered it", true)
+	first := w.Agent("team-a/node", testenv.Route(path, target.URL))
+	stands("registered since", false)
+	curious.Get(path)
+	stands("denied again", true)
+	w.Agent("team-a/node", testenv.Route(path, target.URL))
+	stands("registered by a second session", false)
+	curious.Get(path)
+	first.Kill()
+	stands("the other session has it still", true)
+	w.Proxy.SetPolicy(rules("", "allow := true"))
+	if a := curious.Get(path); a.Status != http.StatusOK {
+		t.Fatalf("%+v", a)
+	}
+	stands("allowed by another policy", false)
+	w.Proxy.SetPolicy(rules("", ""))
+	curious.Get(path)
+	stands("denied by a third", true)
+}
+
+// The values of a query, in which credentials may be, are not kept; what else was asked
+// is.
+func TestQueriesAreRememberedWithoutValues(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	w.Scraper("curious").Get(path + "?token=s3cr3t&token=s3cr3t2&x")
+	w.Scraper("other").Get(path)
+	refusals := w.Proxy.Refusals()
+	if len(refusals) != 2 || refusals[0].Redacted || !refusals[1].Redacted {
+		t.Fatalf("%+v", refusals)
+	}
+	input := string(refusals[1].Input)
+	if strings.Contains(input, "s3cr3t") || !strings.Contains(input, `"query":{"token":["redacted","redacted"],"x":["redacted"]}`) {
+		t.Errorf("remembered: %s", input)
+	}
+	events := w.Audit.Events("scrape", authz.Denied)
+	sum := sha256.Sum256(refusals[0].Input)
+	if len(events) != 2 || events[1].Digest() != hex.EncodeToString(sum[:]) {
+		t.Errorf("the input without a query is not that of the audit log: %s", refusals[0].Input)
+	}
+}
+
+// What a scraper does wrong is told of its scrapes, and does not make the route fail, nor
+// hide why it does.
+func TestScraperMakesNoRouteFail(t *testing.T) {
+	t.Parallel()
+	var late atomic.Bool
+	target := testenv.NewTarget(t, func(w http.ResponseWriter, r *http.Request) {
+		if late.Load() {
+			<-r.Context().Done()
+		}
+		w.Header().Set("Content-Type", testenv.Text)
+	})
+	w := testenv.Start(t, testenv.Config{})
+	w.Agent("team-a/node", testenv.Route(path, target.URL))
+	scraper := w.Scraper("prometheus")
+	remembered := func(n int, last, latest, failure proxy.Outcome) {
+		t.Helper()
+		testenv.Eventually(t, func() error {
+			told := one(t, w, path)
+			if len(told.Recent) != n || told.Recent[0].Outcome != latest || told.Last != last || told.Failure == nil || told.Failure.Outcome != failure {
+				return fmt.Errorf("%+v, %+v", told, told.Failure)
+			}
+			return nil
+		})
+	}
+	scraper.Get(path)
+	scraper.Get(path + "?x=1")
+	remembered(2, proxy.OK, proxy.BadRequest, proxy.BadRequest)
+	late.Store(true)
+	const timeout = "X-Prometheus-Scrape-Timeout-Seconds"
+	if a := scraper.Get(path, timeout, "0.05"); a.Status != http.StatusGatewayTimeout {
+		t.Fatalf("%+v", a)
+	}
+	if told := w.Proxy.CountRoutes(proxy.RouteQuery{}); told.Failing != 0 {
+		t.Errorf("failing: %+v", told)
+	}
+	testenv.Eventually(t, func() error {
+		if told := one(t, w, path); len(told.Recent) != 3 || told.Last != proxy.OK {
+			return fmt.Errorf("%+v", told)
+		}
+		return nil
+	})
+	scraper.Get(path, timeout, "1")
+	remembered(4, proxy.TargetTimeout, proxy.TargetTimeout, proxy.TargetTimeout)
+	scraper.Get(path + "?x=1")
+	remembered(5, proxy.TargetTimeout, proxy.BadRequest, proxy.TargetTimeout)
 }

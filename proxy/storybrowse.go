@@ -1,12 +1,14 @@
 package proxy
 
 import (
-	"cmp"
+	"errors"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
+
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 )
 
 // The states of a route, as they are asked for. Failing ones are served, too.
@@ -29,6 +31,16 @@ type RouteQuery struct {
 	Recent  bool   // with the last scrapes
 }
 
+// Validate refuses a cursor that no page has.
+func (q RouteQuery) Validate() error {
+	if q.After != "" && tunnelv1.CheckPath(q.After) != nil {
+		return errCursor
+	}
+	return nil
+}
+
+var errCursor = errors.New("after is no cursor of this list")
+
 // RoutePage is an answer, by path, a row for each session that holds a route.
 type RoutePage struct {
 	Routes []RouteInfo
@@ -44,12 +56,26 @@ type RouteCounts struct {
 }
 
 // browsing is what lists of routes share: their order, which is made anew when it is
-// asked for and not what it was.
+// asked for and not what it was. While nobody looks it is given up, with the routes in it
+// that are gone by then.
 type browsing struct {
 	mu      sync.Mutex
 	routes  []*route
 	changes uint64
 	fresh   bool
+	looked  time.Time
+}
+
+// browsingPause is how long the order outlasts the last look.
+const browsingPause = time.Minute
+
+// rest gives the order up where nobody looked at it for long.
+func (b *browsing) rest(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fresh && now.Sub(b.looked) >= browsingPause {
+		b.routes, b.fresh = nil, false
+	}
 }
 
 // browsedInARow is how many routes are looked at under the table's lock: scrapes wait
@@ -61,6 +87,7 @@ func (p *Proxy) order() ([]*route, uint64) {
 	b := &p.browsing
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.looked = time.Now()
 	p.routes.mu.RLock()
 	changes := p.routes.changes
 	p.routes.mu.RUnlock()
@@ -246,68 +273,6 @@ func (p *Proxy) Scrapes(q RouteQuery) (scrapes []ScrapeInfo, next string) {
 		return true
 	})
 	return scrapes, next
-}
-
-// SessionQuery says which sessions are asked for. Its zero value asks for all.
-type SessionQuery struct {
-	State  string // live or draining
-	Owner  string // the identity
-	Search string // in the identity, the agent's name, its address, whatever the case
-	After  string // the cursor behind which to go on
-	Limit  int    // 0: all
-}
-
-// Sessions lists the sessions, the oldest first.
-func (p *Proxy) Sessions() []SessionInfo {
-	infos, _ := p.BrowseSessions(SessionQuery{})
-	return infos
-}
-
-// BrowseSessions lists the sessions that are asked for, the oldest first, and the cursor
-// for those that are left, "" if there are none.
-func (p *Proxy) BrowseSessions(q SessionQuery) (infos []SessionInfo, next string) {
-	all := p.sessions.all()
-	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.seq, b.seq) })
-	after, _ := strconv.ParseUint(q.After, 10, 64)
-	q.Search = strings.ToLower(q.Search)
-	infos = []SessionInfo{}
-	last := uint64(0)
-	for _, s := range all {
-		if s.seq <= after || !q.wants(s) {
-			continue
-		}
-		if q.Limit > 0 && len(infos) >= q.Limit {
-			return infos, strconv.FormatUint(last, 10)
-		}
-		infos, last = append(infos, p.sessionInfo(s)), s.seq
-	}
-	return infos, ""
-}
-
-func (q *SessionQuery) wants(s *session) bool {
-	draining := s.draining.Load()
-	return (q.State == "" || draining == (q.State == "draining")) &&
-		(q.Owner == "" || q.Owner == s.identity.String()) &&
-		(q.Search == "" || contains(s.identity.String(), q.Search) || contains(s.agent, q.Search) || contains(s.remoteIP, q.Search))
-}
-
-func (p *Proxy) sessionInfo(s *session) SessionInfo {
-	peer := s.peer()
-	info := SessionInfo{ID: s.id, Agent: agentInfo(s.agentInput()), Since: s.since, Draining: s.draining.Load()}
-	info.Group, info.Suite = peer.GroupName(), peer.SuiteName()
-	if len(peer.Chain) > 0 {
-		info.NotBefore = peer.Chain[0].NotBefore
-	}
-	info.Routes = p.routes.heldBy(s)
-	info.Idle, info.Lent = s.lanes.size()
-	return info
-}
-
-// heldBy counts the session's routes.
-func (t *table) heldBy(s *session) int {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return len(s.routes)
 }
 
 // All is the same question about all routes, page or no page.

@@ -2,9 +2,8 @@ package proxy
 
 import (
 	"container/list"
-	"encoding/json"
 	"errors"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +20,24 @@ type verdict struct {
 	document func() []byte
 	// why is the proxy's own reason, where the policy allowed.
 	why string
+	// redacted: the document has not the values that the policy saw.
+	redacted bool
+}
+
+// withoutValues is what is remembered of a scrape's input: a query's values may be
+// credentials, in a URL that should not have had any. Their number and the names stay.
+func withoutValues(input authz.ScrapeInput) (document func() []byte, redacted bool) {
+	if len(input.Request.Query) == 0 {
+		return input.JSON, false
+	}
+	return func() []byte {
+		query := make(map[string][]string, len(input.Request.Query))
+		for name, values := range input.Request.Query {
+			query[name] = slices.Repeat([]string{"redacted"}, len(values))
+		}
+		input.Request.Query = query
+		return input.JSON()
+	}, true
 }
 
 // How many refusals are remembered, in all and of one identity, of what agents and what
@@ -57,6 +74,10 @@ type rejectionBook struct {
 	byKey      map[rejectionKey]*list.Element
 	order      list.List // of *rejection, the latest first
 	of         map[string]int
+	// forgotten counts what there was no room for, and missed is when the last of it was
+	// refused that had not been allowed since.
+	forgotten uint64
+	missed    time.Time
 }
 
 type rejectionKey struct{ action, identity, route string }
@@ -69,6 +90,7 @@ type rejection struct {
 	why, remoteIP, serial       string
 	decision                    authz.Decision
 	document                    []byte
+	redacted                    bool
 }
 
 func (r *rejections) bookOf(action string) *rejectionBook {
@@ -96,6 +118,7 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	e, ok := b.byKey[key]
 	if !ok {
 		if !b.makeRoom(key.identity, v.Time) {
+			b.forget(v.Time)
 			return
 		}
 		e = b.order.PushFront(&rejection{rejectionKey: key, first: v.Time})
@@ -106,13 +129,13 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	x := e.Value.(*rejection)
 	x.count++
 	x.last, x.settled = v.Time, time.Time{}
-	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause {
+	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause && v.Decision.Revision == x.decision.Revision {
 		return
 	}
 	x.asked = v.Time
 	x.effect, x.why, x.remoteIP, x.serial, x.decision, x.document = v.Effect, v.why, v.RemoteIP, v.Serial, v.Decision, nil
 	if v.document != nil {
-		x.document = v.document()
+		x.document, x.redacted = v.document(), v.redacted
 	}
 }
 
@@ -132,11 +155,24 @@ func (b *rejectionBook) makeRoom(identity string, now time.Time) bool {
 		return false
 	}
 	x := b.order.Remove(oldest).(*rejection)
+	if x.settled.IsZero() {
+		b.forget(x.last)
+	} else {
+		b.forgotten++
+	}
 	delete(b.byKey, x.rejectionKey)
 	if b.of[x.identity]--; b.of[x.identity] == 0 {
 		delete(b.of, x.identity)
 	}
 	return true
+}
+
+// forget notes that there is no room for what was refused at that time.
+func (b *rejectionBook) forget(at time.Time) {
+	b.forgotten++
+	if at.After(b.missed) {
+		b.missed = at
+	}
 }
 
 // absent notes a scrape that is allowed, of a path that is no route.
@@ -163,90 +199,4 @@ func (r *rejections) turnedAway(s *session, err error) {
 	v := s.event("session", time.Now())
 	v.Effect, v.Identity, v.why = authz.Refused, s.identity.String(), oneLine(err.Error(), maxStoryText)
 	r.note(v)
-}
-
-// RefusalInfo describes what was refused lately, repeats of the same in one.
-type RefusalInfo struct {
-	Action   string `json:"action"` // session, register, scrape or admin
-	Effect   string `json:"effect"` // denied or revoked by the policy, refused by the proxy itself
-	Identity string `json:"identity"`
-	Route    string `json:"route,omitempty"`
-	RemoteIP string `json:"remote_ip,omitempty"`
-	Serial   string `json:"serial,omitempty"`
-	// Reasons are the policy's, Why is the proxy's own, Fault what went wrong with
-	// the policy.
-	Reasons  []string `json:"reasons,omitempty"`
-	Why      string   `json:"why,omitempty"`
-	Fault    string   `json:"fault,omitempty"`
-	Decision string   `json:"decision,omitempty"`
-	Revision string   `json:"revision,omitempty"`
-	// Count is how often since First; Settled is when it was allowed after all.
-	First   time.Time  `json:"first"`
-	Last    time.Time  `json:"last"`
-	Count   uint64     `json:"count"`
-	Settled *time.Time `json:"settled,omitempty"`
-	// Standing: it is so still, as far as the proxy knows.
-	Standing bool `json:"standing"`
-	// Input is what the policy was asked: sallyport policy eval --input takes it.
-	Input json.RawMessage `json:"input,omitempty"`
-}
-
-// Refusals lists what was refused lately, the latest first.
-func (p *Proxy) Refusals() []RefusalInfo {
-	infos := p.rejections.infos(p.sessions.identities())
-	for i, info := range infos {
-		if info.Action == "scrape" && info.Effect == string(authz.Refused) && info.Standing {
-			_, served := p.routes.lookup(info.Route)
-			infos[i].Standing = !served // an agent has registered it since
-		}
-	}
-	return infos
-}
-
-// infos describes all; connected are the identities that have a session.
-func (r *rejections) infos(connected map[string]bool) []RefusalInfo {
-	now := time.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	infos := make([]RefusalInfo, 0, r.agents.order.Len()+r.scrapes.order.Len())
-	a, s := r.agents.order.Front(), r.scrapes.order.Front()
-	for a != nil || s != nil {
-		var x *rejection
-		if s == nil || a != nil && !a.Value.(*rejection).last.Before(s.Value.(*rejection).last) {
-			x, a = a.Value.(*rejection), a.Next()
-		} else {
-			x, s = s.Value.(*rejection), s.Next()
-		}
-		info := x.info()
-		info.Standing = x.settled.IsZero() && now.Sub(x.last) < standingFor && (x.action != "register" || connected[x.identity])
-		infos = append(infos, info)
-	}
-	return infos
-}
-
-func (x *rejection) info() RefusalInfo {
-	info := RefusalInfo{
-		Action: x.action, Effect: string(x.effect), Identity: x.identity, Route: x.route, RemoteIP: x.remoteIP, Serial: x.serial,
-		Reasons: x.decision.Reasons, Why: x.why, Decision: x.decision.ID, Revision: x.decision.Revision,
-		First: x.first.UTC(), Last: x.last.UTC(), Count: x.count, Input: x.document,
-	}
-	if faulty(x.decision) {
-		info.Fault = oneLine(strings.TrimSpace(x.decision.Fault.Error()), maxStoryText)
-	}
-	if !x.settled.IsZero() {
-		settled := x.settled.UTC()
-		info.Settled = &settled
-	}
-	return info
-}
-
-// identities are those that have a session.
-func (m *sessions) identities() map[string]bool {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	all := make(map[string]bool, len(m.byIdentity))
-	for id := range m.byIdentity {
-		all[id.String()] = true
-	}
-	return all
 }

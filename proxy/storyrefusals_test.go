@@ -38,3 +38,36 @@ func TestRejectionsAreBounded(t *testing.T) {
 		t.Errorf("%d are remembered, %d keys, %d identities", n, len(r.agents.byKey), len(r.agents.of))
 	}
 }
+
+// What there is no room for is counted, and for as long as it may stand the list is known
+// not to be all; what was allowed since does not count as that.
+func TestForgottenRejectionsAreCounted(t *testing.T) {
+	t.Parallel()
+	r := newRejections()
+	p := &Proxy{rejections: r}
+	note := func(effect authz.Effect, i int, at time.Time) {
+		r.note(verdict{Event: authz.Event{Time: at, Action: "register", Effect: effect, Identity: "a", Route: fmt.Sprint("/", i)}})
+	}
+	now := time.Now()
+	for i := range maxRejectionsPerAgent {
+		note(authz.Denied, i, now)
+	}
+	if n := p.ForgottenRefusals(); n != (ForgottenRefusals{}) {
+		t.Errorf("none is forgotten: %+v", n)
+	}
+	note(authz.Registered, 0, now)
+	note(authz.Denied, 100, now.Add(2*rejectionPause)) // where the one is that was allowed
+	if n := p.ForgottenRefusals().Agents; n != (Forgotten{Count: 1}) {
+		t.Errorf("one that is allowed is forgotten: %+v", n)
+	}
+	note(authz.Denied, 101, now.Add(2*rejectionPause)) // where one is that is refused still
+	for i := range 10 {
+		note(authz.Denied, 200+i, now) // too early
+	}
+	if n := p.ForgottenRefusals(); n.Agents != (Forgotten{Count: 12, Standing: true}) || n.Scrapers != (Forgotten{}) {
+		t.Errorf("twelve are forgotten: %+v", n)
+	}
+	if n := r.agents.lacks(now.Add(standingFor + time.Minute)); n.Standing {
+		t.Errorf("long ago: %+v", n)
+	}
+}

@@ -21,10 +21,11 @@ type unserved struct {
 	told map[wish]time.Time
 }
 
-// wish is who wants what.
+// wish is who wants what, and what came of it.
 type wish struct {
 	scraper authn.Identity
 	path    string
+	outcome Outcome
 }
 
 // news says whether a wish was not told of for long, and that it is now.
@@ -54,7 +55,7 @@ func (u *unserved) news(w wish, now time.Time) bool {
 // noticeUnserved tells the operator what the scraper must not learn: whether there is no
 // such route, or the policy refuses it.
 func (s scrapes) noticeUnserved(r *http.Request, scraper authn.Identity, path string) {
-	if !s.unserved.news(wish{scraper, path}, time.Now()) {
+	if !s.unserved.news(wish{scraper, path, NotFound}, time.Now()) {
 		return
 	}
 	message, hint := "scrape of a path that no agent has registered",

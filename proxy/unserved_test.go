@@ -14,7 +14,7 @@ func TestUnservedIsNewsOnce(t *testing.T) {
 	var u unserved
 	now := time.Now()
 	wanted := func(path string, after time.Duration) bool {
-		return u.news(wish{authn.AnonymousIdentity(), path}, now.Add(after))
+		return u.news(wish{authn.AnonymousIdentity(), path, NotFound}, now.Add(after))
 	}
 	if !wanted("/a", 0) || wanted("/a", time.Minute) || !wanted("/b", time.Minute) || !wanted("/a", 2*time.Hour) {
 		t.Error("not told once in a while")

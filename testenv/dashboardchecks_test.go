@@ -16,7 +16,7 @@ func testDashboardContent(t *testing.T, s *scene, browser *testenv.Chromium) {
 		want      []string
 	}{
 		{"routes", s.admin + "/", []string{"10 in all", "/billing/invoices", "outside of /shop", "agent_gone", "target_unreachable", "target_timeout", "refused to 1 scraper", "warehouse-7"}},
-		{"route", s.route("/shop/search"), []string{"Scrapes fail: target_status", "curl -i http://127.0.0.1:", "the target answered with status 503", "shop-eu-1", testenv.ID("shop")}},
+		{"route", s.route("/shop/search"), []string{"Scrapes fail: target_status", "curl -g -i http://127.0.0.1:", "the target answered with status 503", "shop-eu-1", testenv.ID("shop")}},
 		{"route-gone", s.route("/nodes/db-2/exporter"), []string{"The agent is gone", "sallyport-agent running?", "db-2"}},
 		{"refusals", s.admin + "/refusals", []string{testenv.ID("grafana"), "/shop/chart", "no agent has registered this path", "Make the decision again", "rejected"}},
 		{"agents", s.admin + "/agents", []string{"shop-eu-1", "X25519MLKEM768", "0 busy"}},

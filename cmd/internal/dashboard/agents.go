@@ -35,7 +35,11 @@ func newAgentRow(s proxy.SessionInfo, now time.Time) agentRow {
 func (d *Dashboard) agents(query url.Values) (page.View, error) {
 	f := filter{Search: strings.TrimSpace(query.Get("q")), After: query.Get("after")}
 	v := page.View{Title: "Agents", Here: "/agents", Body: "agents", Data: f}
-	sessions, next := d.Proxy.BrowseSessions(proxy.SessionQuery{Search: f.Search, After: f.After, Limit: pageSize})
+	q := proxy.SessionQuery{Search: f.Search, After: f.After, Limit: pageSize}
+	if q.Validate() != nil {
+		q.After, f.After = "", ""
+	}
+	sessions, next := d.Proxy.BrowseSessions(q)
 	if err := d.frame.Add(&v, "rows", "", "", nil); err != nil {
 		return v, err
 	}

@@ -17,15 +17,23 @@ func Mount(server *admin.Server, parts Parts) error {
 		return err
 	}
 	server.Pages(d)
-	admin.List(server, "policy", nil, func(admin.Query) ([]authz.Status, string, error) {
-		return []authz.Status{d.Policy()}, "", nil
-	})
+	admin.List(server, "policy", nil, whole(func(admin.Query) []authz.Status { return []authz.Status{d.Policy()} }))
 	admin.List(server, "routes", routeFilters, d.listRoutes)
 	admin.List(server, "scrapes", routeFilters, d.listScrapes)
 	admin.List(server, "sessions", []string{"state", "owner", "q"}, d.listSessions)
-	admin.List(server, "refusals", []string{"owner", "route"}, d.listRefusals)
-	admin.List(server, "handshakes", nil, func(admin.Query) ([]Stranger, string, error) { return d.Strangers(), "", nil })
+	admin.List(server, "refusals", []string{"owner", "route"}, whole(d.listRefusals))
+	admin.List(server, "handshakes", nil, whole(func(admin.Query) []Stranger { return d.Strangers() }))
 	return nil
+}
+
+// whole is a list that has no pages: it is short, and its order moves while it is read.
+func whole[T any](list func(admin.Query) []T) func(admin.Query) ([]T, string, error) {
+	return func(q admin.Query) ([]T, string, error) {
+		if q.Get("limit") != "" || q.Get("after") != "" {
+			return nil, "", errors.New("this list comes whole: it takes neither limit nor after")
+		}
+		return list(q), "", nil
+	}
 }
 
 // routeFilters are the parameters of a list of routes, and of one of their scrapes.
@@ -36,11 +44,11 @@ func routeQuery(q admin.Query) (proxy.RouteQuery, error) {
 	for _, info := range proxy.Outcomes() {
 		outcomes = append(outcomes, string(info.Outcome))
 	}
-	err := errors.Join(oneOf(q, "state", "", "served", "well", "failing", "gone"), oneOf(q, "outcome", outcomes...))
-	return proxy.RouteQuery{
+	query := proxy.RouteQuery{
 		Path: q.Get("route"), State: q.Get("state"), Owner: q.Get("owner"), Outcome: proxy.Outcome(q.Get("outcome")),
 		Search: q.Get("q"), After: q.After, Limit: q.Limit,
-	}, err
+	}
+	return query, errors.Join(oneOf(q, "state", "", "served", "well", "failing", "gone"), oneOf(q, "outcome", outcomes...), query.Validate())
 }
 
 func oneOf(q admin.Query, name string, values ...string) error {
@@ -69,20 +77,17 @@ func (d *Dashboard) listScrapes(q admin.Query) ([]proxy.ScrapeInfo, string, erro
 }
 
 func (d *Dashboard) listSessions(q admin.Query) ([]proxy.SessionInfo, string, error) {
-	if err := oneOf(q, "state", "", "live", "draining"); err != nil {
+	query := proxy.SessionQuery{State: q.Get("state"), Owner: q.Get("owner"), Search: q.Get("q"), After: q.After, Limit: q.Limit}
+	if err := errors.Join(oneOf(q, "state", "", "live", "draining"), query.Validate()); err != nil {
 		return nil, "", err
 	}
-	infos, next := d.Proxy.BrowseSessions(proxy.SessionQuery{
-		State: q.Get("state"), Owner: q.Get("owner"), Search: q.Get("q"), After: q.After, Limit: q.Limit,
-	})
+	infos, next := d.Proxy.BrowseSessions(query)
 	return infos, next, nil
 }
 
-// listRefusals gives few enough to come at once.
-func (d *Dashboard) listRefusals(q admin.Query) ([]proxy.RefusalInfo, string, error) {
+func (d *Dashboard) listRefusals(q admin.Query) []proxy.RefusalInfo {
 	other := func(r proxy.RefusalInfo) bool {
 		return q.Get("owner") != "" && r.Identity != q.Get("owner") || q.Get("route") != "" && r.Route != q.Get("route")
 	}
-	infos := slices.DeleteFunc(d.Proxy.Refusals(), other)
-	return infos[:min(len(infos), q.Limit)], "", nil
+	return slices.DeleteFunc(d.Proxy.Refusals(), other)
 }

@@ -36,6 +36,7 @@ type Proxy interface {
 	BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string)
 	Scrapes(proxy.RouteQuery) (scrapes []proxy.ScrapeInfo, next string)
 	Refusals() []proxy.RefusalInfo
+	ForgottenRefusals() proxy.ForgottenRefusals
 	Decisions() []proxy.DecisionCount
 }
 
@@ -153,13 +154,12 @@ func (d *Dashboard) alerts() []alert {
 		text, _, _ := strings.Cut(failure.Error, "\n")
 		alerts = append(alerts, alert{"The policy does not load, the one before stays in force.", text, "/policy"})
 	}
-	for side, health := range d.Sources {
-		h := health()
-		switch {
-		case h.Cause != "":
-			alerts = append(alerts, alert{Title: "The source of certificates of the " + side + " side is not well.", Text: h.Cause, Href: "/policy"})
-		case h.Revocation != "":
-			alerts = append(alerts, alert{Title: "A revocation list lets nobody in.", Text: h.Revocation, Href: "/policy"})
+	for _, of := range d.sources() {
+		if of.Cause != "" {
+			alerts = append(alerts, alert{Title: "The source of certificates of the " + of.Side + " side is not well.", Text: of.Cause, Href: "/policy"})
+		}
+		if of.Revocation != "" {
+			alerts = append(alerts, alert{Title: "A revocation list of the " + of.Side + " side lets nobody in.", Text: of.Revocation, Href: "/policy"})
 		}
 	}
 	return alerts

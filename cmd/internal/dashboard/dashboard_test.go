@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,7 @@ type fake struct {
 	routes   []proxy.RouteInfo
 	sessions []proxy.SessionInfo
 	refusals []proxy.RefusalInfo
+	lacks    proxy.ForgottenRefusals
 }
 
 func (f *fake) Browse(q proxy.RouteQuery) (page proxy.RoutePage) {
@@ -57,11 +59,17 @@ func (f *fake) CountRoutes(q proxy.RouteQuery) proxy.RouteCounts {
 	return proxy.RouteCounts{Served: len(f.Browse(q).Routes)}
 }
 
-func (f *fake) BrowseSessions(proxy.SessionQuery) ([]proxy.SessionInfo, string) {
-	return f.sessions, ""
+func (f *fake) BrowseSessions(q proxy.SessionQuery) ([]proxy.SessionInfo, string) {
+	after, _ := strconv.Atoi(q.After)
+	left := f.sessions[after:]
+	if q.Limit > 0 && len(left) > q.Limit {
+		return left[:q.Limit], strconv.Itoa(after + q.Limit)
+	}
+	return left, ""
 }
 func (f *fake) Scrapes(proxy.RouteQuery) ([]proxy.ScrapeInfo, string) { return nil, "" }
 func (f *fake) Refusals() []proxy.RefusalInfo                         { return slices.Clone(f.refusals) }
+func (f *fake) ForgottenRefusals() proxy.ForgottenRefusals            { return f.lacks }
 func (f *fake) Decisions() []proxy.DecisionCount {
 	return []proxy.DecisionCount{{Action: "register", Allow: 1}}
 }
@@ -74,20 +82,23 @@ func (f *fake) set(change func()) {
 
 func newServer(t *testing.T, f *fake, status authz.Status, ready error) *admin.Server {
 	t.Helper()
-	d, err := dashboard.New(dashboard.Parts{
+	return newServerOf(t, dashboard.Parts{
 		Proxy: f, Policy: func() authz.Status { return status }, Ready: func() error { return ready },
-		ID:      func() string { return "spiffe://example.org/proxy" },
 		Sources: map[string]func() authn.Health{"tunnel": func() authn.Health { return authn.Health{Cause: hostile} }},
 		Strangers: func() []dashboard.Stranger {
 			return []dashboard.Stranger{{Listener: "tunnel", RemoteIP: "192.0.2.1", Reason: "expired", Error: hostile, Count: 3}}
 		},
-		Version: "test", Log: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
+}
+
+func newServerOf(t *testing.T, parts dashboard.Parts) *admin.Server {
+	t.Helper()
+	parts.ID = func() string { return "spiffe://example.org/proxy" }
+	parts.Version, parts.Log = "test", slog.New(slog.DiscardHandler)
+	server := admin.New(parts.Ready, admin.NewRegistry("test"), parts.Log)
+	if err := dashboard.Mount(server, parts); err != nil {
 		t.Fatal(err)
 	}
-	server := admin.New(func() error { return ready }, admin.NewRegistry("test"), slog.New(slog.DiscardHandler))
-	server.Pages(d)
 	return server
 }
 

@@ -28,16 +28,22 @@ type source struct {
 // policy is the page of the policy in force and of the proxy's own identity.
 func (d *Dashboard) policy() (page.View, error) {
 	v := page.View{Title: "Policy", Here: "/policy", Body: "policy"}
-	p := inForce{Status: d.Policy(), Decisions: d.Proxy.Decisions(), ID: d.ID()}
+	p := inForce{Status: d.Policy(), Decisions: d.Proxy.Decisions(), ID: d.ID(), Sources: d.sources()}
 	p.Check = "sallyport policy check " + quote(p.Name)
-	for side, health := range d.Sources {
-		p.Sources = append(p.Sources, source{side, health()})
-	}
-	slices.SortFunc(p.Sources, func(a, b source) int { return cmp.Compare(b.Side, a.Side) })
 	for _, part := range []string{"in-force", "decisions", "identity"} {
 		if err := d.frame.Part(&v, part, part, p); err != nil {
 			return v, err
 		}
 	}
 	return v, nil
+}
+
+// sources are those of the proxy's certificates, always in one order: what changes places
+// is read to people again and again.
+func (d *Dashboard) sources() (all []source) {
+	for side, health := range d.Sources {
+		all = append(all, source{side, health()})
+	}
+	slices.SortFunc(all, func(a, b source) int { return cmp.Compare(b.Side, a.Side) })
+	return all
 }

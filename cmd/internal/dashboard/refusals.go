@@ -14,8 +14,14 @@ type refusal struct {
 	proxy.RefusalInfo
 	ID, Href, What string
 	Whys           []string
-	Command        string
+	// Command makes the decision again. Where its input is too long for a page, Long leads
+	// to the list that has it.
+	Command, Long string
 }
+
+// maxShownInput is the longest input that a page holds, in bytes. What agents may claim is
+// longer, and there may be hundreds of them on a page that is sent again and again.
+const maxShownInput = 4 << 10
 
 // whats say what was asked for.
 var whats = map[string]string{
@@ -30,8 +36,18 @@ func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
 	if r.Route != "" && r.Action != "admin" {
 		shown.Href = routeHref(r.Route)
 	}
-	shown.Command = evalCommand(policy, r.Input)
+	if len(r.Input) > maxShownInput {
+		shown.Long = "/api/v1/refusals?" + url.Values{"owner": {r.Identity}, "route": {r.Route}}.Encode()
+	} else {
+		shown.Command = evalCommand(policy, r.Input)
+	}
 	return shown
+}
+
+// shownRefusals is how many a page shows, and how many more there were.
+type shownRefusals struct {
+	Count     int
+	Forgotten uint64
 }
 
 // refusals is the page of what was refused lately.
@@ -44,9 +60,10 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 			standing++
 		}
 	}
+	lacks := d.Proxy.ForgottenRefusals()
 	every := query.Get("show") == "all"
 	tabs := []tab{
-		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every},
+		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every, More: lacks.Agents.Standing || lacks.Scrapers.Standing},
 		{Href: "/refusals?show=all", Text: "All that is remembered", Count: len(all), Here: every},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
@@ -55,7 +72,7 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 	if !every {
 		all = slices.DeleteFunc(all, func(r proxy.RefusalInfo) bool { return !r.Standing })
 	}
-	if err := d.frame.Part(&v, "found", "refusals-found", len(all)); err != nil {
+	if err := d.frame.Part(&v, "found", "refusals-found", shownRefusals{len(all), lacks.Agents.Count + lacks.Scrapers.Count}); err != nil {
 		return v, err
 	}
 	if err := d.frame.Add(&v, "rows", "", "", nil); err != nil {

@@ -18,6 +18,7 @@ import (
 type story struct {
 	row
 	Known    bool // there is a route
+	Lacking  bool // what was refused lately is not all remembered
 	Holders  []holder
 	Failure  *proxy.FailureInfo
 	Advice   []advice
@@ -77,6 +78,8 @@ func (d *Dashboard) story(path string) story {
 			s.Refusals = append(s.Refusals, newRefusal(r, policy))
 		}
 	}
+	lacks := d.Proxy.ForgottenRefusals()
+	s.Lacking = lacks.Agents.Standing || lacks.Scrapers.Standing
 	if len(infos) > 0 {
 		s.Known, s.row = true, routeRow(infos)
 		last := infos[len(infos)-1]
@@ -86,14 +89,13 @@ func (d *Dashboard) story(path string) story {
 			s.Slowest = max(s.Slowest, scrape.Duration)
 		}
 	}
-	target := ""
+	var target *proxy.TargetInfo
 	for _, info := range infos {
 		if info.Session == "" {
 			continue
 		}
 		h := holder{RouteInfo: info, Labels: pairs(info.Labels), Claimed: pairs(info.Claimed)}
-		h.URL = targetURL(info.Target)
-		target = h.URL
+		h.URL, target = targetURL(info.Target), info.Target
 		h.Command = "sallyport policy eval " + quote(policy.Name) + " --explain --agent " + quote(info.Owner) + " --path " + quote(info.Path)
 		s.Holders = append(s.Holders, h)
 	}
@@ -102,8 +104,8 @@ func (d *Dashboard) story(path string) story {
 }
 
 // advise says what to do, of the route itself first.
-func (s *story) advise(target string) []advice {
-	words := strings.NewReplacer("{url}", quote(cmp.Or(target, "the target's URL")), "{path}", s.Path, "{agent}", cmp.Or(s.Agent, "the agent"))
+func (s *story) advise(target *proxy.TargetInfo) []advice {
+	words := strings.NewReplacer("{url}", quote(askedURL(target)), "{path}", s.Path, "{agent}", cmp.Or(s.Agent, "the agent"))
 	var all []advice
 	seen := make(map[proxy.Outcome]bool)
 	add := func(title, kind string, on proxy.Outcome) {
@@ -128,6 +130,10 @@ func (s *story) advise(target string) []advice {
 		add("The agent is gone", gone, proxy.AdviceGone)
 	case failing:
 		add("Scrapes fail: "+string(s.Outcome), failing, s.Outcome)
+	case served: // what a scraper did wrong does not make it fail
+		if len(s.Scrapes) > 0 && failure(s.Scrapes[0].Outcome) {
+			add("The last scrape failed: "+string(s.Scrapes[0].Outcome), gone, s.Scrapes[0].Outcome)
+		}
 	}
 	for _, r := range s.Refusals {
 		switch {
@@ -136,20 +142,39 @@ func (s *story) advise(target string) []advice {
 			add("An offer is refused", refused, proxy.AdviceRefused)
 		case r.Action == "register":
 			add("An offer is denied", refused, proxy.AdviceDenied)
-		case !s.Known && r.Effect == "refused":
+		case r.Action == "scrape" && denied(r.RefusalInfo):
+			add("A scraper was refused lately", refused, proxy.AdviceScraper)
+		case r.Action == "scrape" && !s.Known:
 			add("Nobody has registered it", gone, proxy.AdviceAbsent)
-		case r.Action == "scrape":
-			add("A scraper is refused", refused, proxy.AdviceScraper)
 		}
 	}
 	return all
 }
 
+// self is the scheme of a target that is the agent itself.
+const self = "self"
+
 func targetURL(t *proxy.TargetInfo) string {
-	if t == nil {
+	switch {
+	case t == nil:
 		return ""
+	case t.Scheme == self:
+		return self
 	}
 	return t.Scheme + "://" + net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) + t.Path
+}
+
+// askedURL is where one who sits at the agent's machine may ask what the agent asks. It is
+// for a command, and so visible ASCII or nothing that an agent chose.
+func askedURL(t *proxy.TargetInfo) string {
+	url := targetURL(t)
+	switch {
+	case url == self: // what its admin listener serves, if that is where it is by default
+		return "http://127.0.0.1:8093/metrics"
+	case url == "" || strings.ContainsFunc(url, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return "URL_OF_THE_TARGET"
+	}
+	return url
 }
 
 func pairs(m map[string]string) []pair {

@@ -32,7 +32,7 @@ type row struct {
 	Last           *proxy.ScrapeInfo
 	Since          time.Time // gone or refused
 	Why            string    // of a refused one
-	// Barred is how many scrapers were refused the route lately.
+	// Barred is how many scrapers the policy refused the route lately.
 	Barred int
 	Spark  template.HTML
 }
@@ -42,6 +42,7 @@ type tab struct {
 	Href, Text, State string
 	Count             int
 	Here              bool
+	More              bool // than is known
 }
 
 // filter is what a page of routes asks for.
@@ -66,6 +67,7 @@ func (f filter) href(state, after string) string {
 // found is how many there are, and the way to the others.
 type found struct {
 	Matching, All int
+	More          bool // than is known
 	Filtered      bool
 	First, Next   string // links, "" for none
 }
@@ -77,15 +79,16 @@ func (d *Dashboard) routes(query url.Values) (page.View, error) {
 		f.State = ""
 	}
 	offers, barred := d.standing()
+	more := d.Proxy.ForgottenRefusals().Agents.Standing
 	all := d.countAll()
 	v := page.View{Title: "Routes", Here: "/", Body: "routes", Data: f}
 	total := all.Served + all.Gone + len(offers)
 	tabs := []tab{
-		{f.href("", ""), "All", "", total, f.State == ""},
-		{f.href(served, ""), "Served", served, all.Served - all.Failing, f.State == served},
-		{f.href(failing, ""), "Failing", failing, all.Failing, f.State == failing},
-		{f.href(gone, ""), "Gone", gone, all.Gone, f.State == gone},
-		{f.href(refused, ""), "Refused", refused, len(offers), f.State == refused},
+		{f.href("", ""), "All", "", total, f.State == "", more},
+		{f.href(served, ""), "Served", served, all.Served - all.Failing, f.State == served, false},
+		{f.href(failing, ""), "Failing", failing, all.Failing, f.State == failing, false},
+		{f.href(gone, ""), "Gone", gone, all.Gone, f.State == gone, false},
+		{f.href(refused, ""), "Refused", refused, len(offers), f.State == refused, more},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
 		return v, err
@@ -99,7 +102,7 @@ func (d *Dashboard) routes(query url.Values) (page.View, error) {
 			return v, err
 		}
 	}
-	n := found{Matching: matching, All: total, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
+	n := found{Matching: matching, All: total, More: more, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
 	if f.After != "" {
 		n.First = f.href(f.State, "")
 	}
@@ -155,8 +158,8 @@ func (d *Dashboard) rows(f filter, offers []proxy.RefusalInfo, barred map[string
 	return rows, next, matching
 }
 
-// standing are the offers that are refused now, by path, and how many scrapers are
-// refused each route.
+// standing are the offers that are refused now, by path, and how many scrapers the policy
+// refused each route lately.
 func (d *Dashboard) standing() (offers []proxy.RefusalInfo, barred map[string]int) {
 	barred = make(map[string]int)
 	for _, r := range d.Proxy.Refusals() {
@@ -164,13 +167,16 @@ func (d *Dashboard) standing() (offers []proxy.RefusalInfo, barred map[string]in
 		case !r.Standing:
 		case r.Action == "register":
 			offers = append(offers, r)
-		case r.Action == "scrape":
+		case r.Action == "scrape" && denied(r):
 			barred[r.Route]++
 		}
 	}
 	slices.SortStableFunc(offers, func(a, b proxy.RefusalInfo) int { return strings.Compare(a.Route, b.Route) })
 	return offers, barred
 }
+
+// denied tells whether the policy refused it, and not the proxy itself.
+func denied(r proxy.RefusalInfo) bool { return r.Effect == "denied" || r.Effect == "revoked" }
 
 func mentions(r proxy.RefusalInfo, search string) bool {
 	search = strings.ToLower(search)
@@ -190,8 +196,9 @@ func routeRow(infos []proxy.RouteInfo) row {
 	if info.GoneSince != nil {
 		r.Since = *info.GoneSince
 	}
-	if len(info.Recent) > 0 {
-		r.Last = &info.Recent[0]
+	// Later ones may tell nothing of the route.
+	if i := slices.IndexFunc(info.Recent, func(s proxy.ScrapeInfo) bool { return s.Outcome == r.Outcome }); i >= 0 {
+		r.Last = &info.Recent[i]
 	}
 	if r.State == served && r.Outcome != "" && r.Outcome != proxy.OK {
 		r.State = failing

@@ -25,11 +25,14 @@ func spark(scrapes []proxy.ScrapeInfo, size sparkSize) template.HTML {
 	if len(scrapes) == 0 {
 		return ""
 	}
-	slowest, failed := 0.0, 0
+	slowest, failed, fine := 0.0, 0, 0
 	for _, s := range scrapes {
 		slowest = max(slowest, s.Duration)
-		if failure(s.Outcome) {
+		switch {
+		case failure(s.Outcome):
 			failed++
+		case s.Outcome == proxy.OK:
+			fine++
 		}
 	}
 	var good, bad, cut strings.Builder
@@ -49,8 +52,11 @@ func spark(scrapes []proxy.ScrapeInfo, size sparkSize) template.HTML {
 		fmt.Fprintf(into, "M%d %dh%dv%dh-%dz", x, size.height-height, size.bar, height, size.bar)
 	}
 	label := fmt.Sprintf("%d of the last %d scrapes failed, the slowest took %s", failed, len(scrapes), page.Duration(slowest))
-	if failed == 0 {
-		label = fmt.Sprintf("the last %d scrapes were good, the slowest took %s", len(scrapes), page.Duration(slowest))
+	switch {
+	case fine == len(scrapes):
+		label = fmt.Sprintf("the last %d scrapes were good, the slowest took %s", fine, page.Duration(slowest))
+	case failed == 0:
+		label = fmt.Sprintf("%d good and %d cancelled of the last %d scrapes, the slowest took %s", fine, len(scrapes)-fine, len(scrapes), page.Duration(slowest))
 	}
 	width := size.bars*(size.bar+size.gap) - size.gap
 	return template.HTML(fmt.Sprintf(
