@@ -15,7 +15,7 @@ import (
 func TestBrowsingKeepsNoRoutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &Proxy{routes: newTable(1), sessions: newSessions(1, 1)}
+		p := &Proxy{routes: newTable(1), sessions: newSessions(1, 1), paces: newPaces(Config{})}
 		p.routes.routes["/a"] = &route{path: "/a", owner: authn.AnonymousIdentity()}
 		kept := weak.Make(p.routes.routes["/a"])
 		ctx, stop := context.WithCancel(t.Context())
