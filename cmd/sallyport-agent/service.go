@@ -86,8 +86,8 @@ func (s *service) Run(ctx context.Context) error {
 func (s *service) administer(ctx context.Context, listener net.Listener) error {
 	server := admin.New(s.agent.Ready, s.registry, s.log)
 	server.Pages(agentpage.New(s.agent, s.own, s.settings.Own.Renewal(), release.Version()))
-	admin.List(server, "proxies", nil, func(admin.Query) ([]agent.ProxyInfo, string, error) { return s.agent.Proxies(), "", nil })
-	admin.List(server, "routes", nil, func(admin.Query) ([]agent.RouteInfo, string, error) { return s.agent.Routes(), "", nil })
+	admin.ListWhole(server, "proxies", nil, func(admin.Query) []agent.ProxyInfo { return s.agent.Proxies() })
+	admin.ListWhole(server, "routes", nil, func(admin.Query) []agent.RouteInfo { return s.agent.Routes() })
 	if listener == nil || s.settings.Admin.Loopback() {
 		return server.Run(ctx, listener)
 	}

@@ -75,6 +75,17 @@ func List[T any](s *Server, name string, filters []string, page func(q Query) (d
 	}}
 }
 
+// ListWhole serves a list that has no pages: it is short, or its order moves while it is
+// read.
+func ListWhole[T any](s *Server, name string, filters []string, all func(q Query) []T) {
+	List(s, name, filters, func(q Query) ([]T, string, error) {
+		if q.Get("limit") != "" || q.Get("after") != "" {
+			return nil, "", errors.New("this list comes whole: it takes neither limit nor after")
+		}
+		return all(q), "", nil
+	})
+}
+
 var errUnwritable = errors.New("the list cannot be written as JSON")
 
 // serve answers for a list of that path, if there is one.

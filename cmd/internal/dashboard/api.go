@@ -17,23 +17,13 @@ func Mount(server *admin.Server, parts Parts) error {
 		return err
 	}
 	server.Pages(d)
-	admin.List(server, "policy", nil, whole(func(admin.Query) []authz.Status { return []authz.Status{d.Policy()} }))
+	admin.ListWhole(server, "policy", nil, func(admin.Query) []authz.Status { return []authz.Status{d.Policy()} })
 	admin.List(server, "routes", routeFilters, d.listRoutes)
 	admin.List(server, "scrapes", routeFilters, d.listScrapes)
 	admin.List(server, "sessions", []string{"state", "owner", "q"}, d.listSessions)
-	admin.List(server, "refusals", []string{"owner", "route"}, whole(d.listRefusals))
-	admin.List(server, "handshakes", nil, whole(func(admin.Query) []Stranger { return d.Strangers() }))
+	admin.ListWhole(server, "refusals", []string{"owner", "route"}, d.listRefusals)
+	admin.ListWhole(server, "handshakes", nil, func(admin.Query) []Stranger { return d.Strangers() })
 	return nil
-}
-
-// whole is a list that has no pages: it is short, and its order moves while it is read.
-func whole[T any](list func(admin.Query) []T) func(admin.Query) ([]T, string, error) {
-	return func(q admin.Query) ([]T, string, error) {
-		if q.Get("limit") != "" || q.Get("after") != "" {
-			return nil, "", errors.New("this list comes whole: it takes neither limit nor after")
-		}
-		return list(q), "", nil
-	}
 }
 
 // routeFilters are the parameters of a list of routes, and of one of their scrapes.
