@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/pki"
 	"github.com/seed-951114d4/sallyport/testenv"
@@ -65,16 +66,47 @@ func newScene(t *testing.T) *scene {
 	s.scrape(s.client, "/warehouse/queue")
 	s.scrape(s.client, "/shop/chart")
 	s.scrape(s.scraper("grafana"), "/shop/cart")
-	if response, err := http.Get("https://" + s.site.scrape + "/shop/cart"); err == nil { // it knows no authority
-		response.Body.Close()
-		t.Fatal("a client that does not know the authority was content")
-	}
+	s.strangers()
 	return s
+}
+
+// strangers come whose handshakes fail: one does not know the authority, one speaks no
+// TLS, and one has a certificate that has ended.
+func (s *scene) strangers() {
+	s.t.Helper()
+	if response, err := http.Get("https://" + s.site.scrape + "/shop/cart"); err == nil {
+		response.Body.Close()
+		s.t.Fatal("a client that does not know the authority was content")
+	}
+	if response, err := http.Get("http://" + s.site.scrape + "/shop/cart"); err == nil {
+		response.Body.Close()
+	}
+	cert, key := s.issue("late", pki.Request{
+		Role: pki.Agent, SPIFFEID: testenv.ID("nodes/a-name-that-is-rather-long/late"),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute),
+	})
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	connection, err := tls.Dial("tcp", s.tunnel, &tls.Config{
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := connection.Read(make([]byte, 1)); err == nil {
+		s.t.Fatal("a certificate that has ended was good enough")
+	}
 }
 
 func (s *scene) launch(id, name string, targets ...string) *testenv.Process {
 	s.t.Helper()
 	leaf := pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID(id)}
+	if id == "warehouse" { // whose certificate nobody renews
+		leaf.NotBefore, leaf.NotAfter = time.Now().Add(-20*time.Hour), time.Now().Add(4*time.Hour)
+	}
 	p := testenv.Execute(s.t, append(s.files(strings.ReplaceAll(id, "/", "-"), leaf), "SALLYPORT_PROXY_ADDRS="+s.tunnel,
 		"SALLYPORT_PROXY_ID="+testenv.ID("proxy"), "SALLYPORT_ADMIN_ADDR=127.0.0.1:0", "SALLYPORT_AGENT_NAME="+name,
 		"SALLYPORT_TARGETS="+strings.Join(targets, ",")), testenv.Build(s.t, "sallyport-agent"))
@@ -141,6 +173,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("live", func(t *testing.T) { testDashboardLive(t, s, browser) })
 	t.Run("filters", func(t *testing.T) { testDashboardFilters(t, s, browser) })
 	t.Run("hostile", func(t *testing.T) { testDashboardHostile(t, s, browser) })
+	t.Run("narrow", func(t *testing.T) { testDashboardNarrow(t, s, browser) })
 	t.Run("readable", func(t *testing.T) { testDashboardReadable(t, s, browser) })
 }
 

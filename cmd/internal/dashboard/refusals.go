@@ -64,7 +64,7 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 	every := query.Get("show") == "all"
 	tabs := []tab{
 		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every, More: lacks.Agents.Standing || lacks.Scrapers.Standing},
-		{Href: "/refusals?show=all", Text: "All that is remembered", Count: len(all), Here: every},
+		{Href: "/refusals?show=all", Text: "All lately", Count: len(all), Here: every},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
 		return v, err
