@@ -62,6 +62,16 @@ func TestInputsOfRefusals(t *testing.T) {
 	}
 }
 
+// A listing from which all was withheld is told of, and leads to no route's page.
+func TestEmptyListingIsShown(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "scrape", Effect: "denied", Identity: "i", Route: proxy.DiscoveryPath, Reasons: []string{"not you"}, Standing: true, Last: time.Now(), Input: json.RawMessage(`{}`)}}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{Name: "builtin:default"}, nil), "/refusals")
+	if !strings.Contains(body, "to find any route at") || !strings.Contains(body, "not you") || !strings.Contains(body, "policy eval") || strings.Contains(body, "/route?path") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()
