@@ -26,6 +26,8 @@ const (
 	// asks for a path that nobody has registered.
 	AdviceScraper Outcome = "scraper_denied"
 	AdviceAbsent  Outcome = "path_absent"
+	// AdviceMalformed is of one that asks for what can be no route's path.
+	AdviceMalformed Outcome = "path_malformed"
 	// AdviceSession is of an agent that gets no session.
 	AdviceSession Outcome = "session_refused"
 )
@@ -105,6 +107,10 @@ func Advices() []Advice {
 		{AdviceAbsent, "scraper", "A scraper asks for a path that no agent has registered.", []string{
 			"Compare the path, letter by letter, with the routes: search for its last segment.",
 			"If it is right, its agent has not offered it: look at the agent's targets, and at its status page.",
+		}},
+		{AdviceMalformed, "scraper", "A scraper asks for what can be no route's path. It is told 404, and no agent can offer such a route.", []string{
+			"/metrics or / alone: the scrape job lacks metrics_path. Set it to the route; with http_sd_configs it comes by itself.",
+			"A slash at the end, two in a row, a % or a space: the path is matched as it is sent, byte for byte, and nothing is tidied up. Write it as the route is registered.",
 		}},
 	}
 }

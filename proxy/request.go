@@ -42,8 +42,8 @@ func parseRequest(r *http.Request, limit time.Duration) (request, *failure) {
 		return request{}, &failure{outcome: BadRequest, text: "a scrape has no body"}
 	}
 	path, rawQuery, _ := strings.Cut(r.RequestURI, "?")
-	if tunnelv1.CheckPath(path) != nil {
-		return request{}, errNotFound()
+	if err := tunnelv1.CheckPath(path); err != nil {
+		return request{}, &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {

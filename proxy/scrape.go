@@ -60,6 +60,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) (Outcome, *span) 
 	}
 	q, failed := parseRequest(r, s.cfg.MaxScrapeTimeout)
 	if failed != nil {
+		if failed.outcome == NotFound {
+			s.noticeMalformed(r, scraper.identity, failed.cause)
+		}
 		return s.fail(w, r, failed), nil
 	}
 	if s.tracer != nil {
@@ -73,7 +76,7 @@ func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q re
 	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
 		if failed.outcome == NotFound {
-			s.noticeUnserved(r, scraper.identity, q.path)
+			s.noticeUnserved(r, scraper.identity, q.path, failed.cause)
 		}
 		return s.fail(w, r, failed)
 	}
@@ -119,9 +122,11 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		deciding.decided(decision)
 		if !decision.Allow || !ok {
 			if decision.Allow {
-				s.rejections.absent(scraper, remoteIP, q.path)
+				s.rejections.absent(scraper, remoteIP, q.path, "no agent has registered this path")
+				return permit{}, errNotFound()
 			}
-			return permit{}, errNotFound()
+			denied := deniedScrape(decision) // a copy: a decision that allows stays off the heap
+			return permit{}, &failure{outcome: NotFound, text: errNotFound().text, cause: &denied}
 		}
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
 			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}

@@ -199,11 +199,11 @@ func (b *rejectionBook) forget(at time.Time) {
 	}
 }
 
-// absent notes a scrape that is allowed, of a path that is no route.
-func (r *rejections) absent(scraper authn.Identity, remoteIP, path string) {
+// absent notes a scrape of a path that is no route, which no policy refuses.
+func (r *rejections) absent(scraper authn.Identity, remoteIP, path, why string) {
 	r.note(verdict{
 		Event: authz.Event{Time: time.Now(), Action: "scrape", Effect: authz.Refused, Identity: scraper.String(), Route: path, RemoteIP: remoteIP},
-		why:   "no agent has registered this path",
+		why:   why,
 	})
 }
 

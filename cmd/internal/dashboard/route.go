@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/page"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -144,6 +145,8 @@ func (s *story) advise(target *proxy.TargetInfo) []advice {
 			add("An offer is denied", refused, proxy.AdviceDenied)
 		case r.Action == "scrape" && denied(r.RefusalInfo):
 			add("A scraper was refused lately", refused, proxy.AdviceScraper)
+		case r.Action == "scrape" && tunnelv1.CheckPath(r.Route) != nil:
+			add("It can be no route", gone, proxy.AdviceMalformed)
 		case r.Action == "scrape" && !s.Known:
 			add("Nobody has registered it", gone, proxy.AdviceAbsent)
 		}

@@ -72,6 +72,16 @@ func TestEmptyListingIsShown(t *testing.T) {
 	}
 }
 
+// Of a path that can be no route's its page says what is wrong with it.
+func TestAdviceOnMalformedPaths(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "scrape", Effect: "refused", Identity: "i", Route: "/metrics", Why: "does the job lack it?", Standing: true, Last: time.Now()}}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/metrics")
+	if !strings.Contains(body, "does the job lack it?") || !strings.Contains(body, "lacks metrics_path") || strings.Contains(body, "nobody asked for it") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()
