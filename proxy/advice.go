@@ -72,6 +72,7 @@ func Advices() []Advice {
 		{AdviceGone, "agent", "The agent that served this route is not connected. It stays listed, so that up == 0 fires.", []string{
 			"On the agent's machine: is sallyport-agent running? Its status page at http://127.0.0.1:8093/ says of each proxy why it is not connected; so does curl http://127.0.0.1:8093/-/ready",
 			"Refusals shows whether the proxy turned {agent} away, and which handshakes failed and why: a certificate that has expired, or one of another authority.",
+			"If nothing is there of it, the agent may be the one that hangs up: its log says so where it refuses the proxy's certificate, because SALLYPORT_PROXY_ID names another proxy, the authority is not one that it trusts, or the certificate has ended.",
 			"If it is gone for good, the route goes by itself after SALLYPORT_DISCOVERY_RETENTION.",
 		}},
 		{AgentTimeout, "agent", "The agent took the scrape and did not answer in time, not even that the target was late.", []string{

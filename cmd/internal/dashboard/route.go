@@ -28,6 +28,7 @@ type story struct {
 	Slowest  float64
 	Refusals []refusal
 	Labels   []pair // of a route that is gone
+	Ended    string // why its last session did
 }
 
 // holder is one session that holds the route.
@@ -85,7 +86,7 @@ func (d *Dashboard) story(path string) story {
 		s.Known, s.row = true, routeRow(infos)
 		last := infos[len(infos)-1]
 		s.Scrapes, s.Failure, s.Chart = last.Recent, last.Failure, spark(last.Recent, large)
-		s.Labels = pairs(last.Labels)
+		s.Labels, s.Ended = pairs(last.Labels), last.GoneReason
 		for _, scrape := range s.Scrapes {
 			s.Slowest = max(s.Slowest, scrape.Duration)
 		}
@@ -129,6 +130,9 @@ func (s *story) advise(target *proxy.TargetInfo) []advice {
 	switch s.State {
 	case gone:
 		add("The agent is gone", gone, proxy.AdviceGone)
+		if s.Ended != "" {
+			all[0].Means += " Its last session ended at " + s.Since.UTC().Format("2 Jan 15:04:05 UTC") + ": " + s.Ended + "."
+		}
 	case failing:
 		add("Scrapes fail: "+string(s.Outcome), failing, s.Outcome)
 	case served: // what a scraper did wrong does not make it fail

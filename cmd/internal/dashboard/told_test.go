@@ -82,6 +82,17 @@ func TestAdviceOnMalformedPaths(t *testing.T) {
 	}
 }
 
+// A route that is gone tells why its last session ended.
+func TestGoneRouteSaysWhy(t *testing.T) {
+	t.Parallel()
+	f, since := oneRoute(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.routes[0].State, f.routes[0].Session, f.routes[0].GoneSince, f.routes[0].GoneReason = "gone", "", &since, "the certificate ended"
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/a")
+	if !strings.Contains(body, "Its last session ended at 2 Jan 03:04:05 UTC: the certificate ended.") || !strings.Contains(body, "SALLYPORT_PROXY_ID") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()
