@@ -16,9 +16,9 @@ import (
 	"github.com/seed-951114d4/sallyport/authz"
 )
 
-// discoveryPath is where Prometheus asks for its targets. No route has it: paths
+// DiscoveryPath is where Prometheus asks for its targets. No route has it: paths
 // under /- are the proxy's own.
-const discoveryPath = "/-/discovery"
+const DiscoveryPath = "/-/discovery"
 
 // Bounds of what scrapers may ask of discovery at once. One identity stands for all
 // replicas of a Prometheus, which may all start together.
@@ -30,7 +30,7 @@ const (
 // isDiscovery reports whether r asks for targets. The path is matched as sent, like
 // that of any route.
 func isDiscovery(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.RequestURI, discoveryPath)
+	rest, ok := strings.CutPrefix(r.RequestURI, DiscoveryPath)
 	return ok && (rest == "" || rest[0] == '?')
 }
 
@@ -130,7 +130,7 @@ func (s scrapes) discover(fl *flight, w http.ResponseWriter, r *http.Request, sc
 			return s.fail(w, r, failed)
 		}
 		l := &listing{scrapes: s, ctx: ctx, w: w, scraper: authz.ScraperOf(scraper.identity), self: s.self(), judgedBy: policy}
-		l.scraper.RemoteIP = remoteIP(r)
+		l.identity, l.remote, l.scraper.RemoteIP = scraper.identity, r.RemoteAddr, remoteIP(r)
 		err := l.run()
 		if errors.Is(err, errStale) && !l.headSent {
 			continue // nobody has seen any of it
@@ -149,7 +149,7 @@ func checkDiscovery(r *http.Request) *failure {
 		return &failure{outcome: BadRequest, text: "HTTP/1.1 is needed"}
 	case r.ContentLength != 0:
 		return &failure{outcome: BadRequest, text: "discovery has no body"}
-	case r.RequestURI != discoveryPath:
+	case r.RequestURI != DiscoveryPath:
 		return &failure{outcome: BadRequest, text: "discovery has no query"}
 	}
 	return nil

@@ -33,7 +33,10 @@ func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
 	if r.Why != "" || r.Fault != "" || len(r.Reasons) == 0 {
 		shown.Whys = []string{why(r)}
 	}
-	if r.Route != "" && r.Action != "admin" {
+	switch {
+	case r.Action == "scrape" && r.Route == proxy.DiscoveryPath: // which is no route
+		shown.What = "to find any route at"
+	case r.Route != "" && r.Action != "admin":
 		shown.Href = routeHref(r.Route)
 	}
 	if len(r.Input) > maxShownInput {
