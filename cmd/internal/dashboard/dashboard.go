@@ -38,6 +38,7 @@ type Proxy interface {
 	Refusals() []proxy.RefusalInfo
 	ForgottenRefusals() proxy.ForgottenRefusals
 	Decisions() []proxy.DecisionCount
+	DiscoveryBegins() (at time.Time, answers bool)
 }
 
 // Parts are what a dashboard shows.
