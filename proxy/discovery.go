@@ -42,6 +42,8 @@ type discovery struct {
 	// turns are for deciding. A listing of a fleet is thousands of decisions: half of
 	// the machine is left to scrapes. Who waits for a slow reader has no turn.
 	turns chan struct{}
+	// coldNotice is of the first that comes too early.
+	coldNotice sync.Once
 	// faultNotice is of a policy that faults: a scraper lists as often as it likes.
 	faultNotice seldom
 
@@ -85,6 +87,15 @@ func (d *discovery) cold(warmup time.Duration) time.Duration {
 	return time.Until(*at)
 }
 
+// DiscoveryBegins says whether discovery answers yet, and when it begins to: zero as long
+// as the proxy has no certificate, from which on the warm-up counts.
+func (p *Proxy) DiscoveryBegins() (at time.Time, answers bool) {
+	if warm := p.discovery.warm.Load(); warm != nil {
+		at = *warm
+	}
+	return at, p.discovery.cold(p.cfg.Warmup) <= 0
+}
+
 // enter lets a listing in; false: there are as many as there may be.
 func (d *discovery) enter(scraper authn.Identity) bool {
 	d.mu.Lock()
@@ -112,6 +123,10 @@ func (s scrapes) discover(fl *flight, w http.ResponseWriter, r *http.Request, sc
 		return s.fail(w, r, failed)
 	}
 	if left := s.discovery.cold(s.cfg.Warmup); left > 0 {
+		s.discovery.coldNotice.Do(func() {
+			s.log.Info("discovery does not answer yet: agents are coming back", "begins_in", left.Round(time.Second).String(),
+				"scraper", scraper.identity.String(), "outcome", string(WarmingUp), "hint", "wait, or see SALLYPORT_DISCOVERY_WARMUP: Prometheus keeps the targets that it has, and asks again")
+		})
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(left.Seconds()))))
 		return s.fail(w, r, &failure{outcome: WarmingUp, text: "the proxy has just started: agents are coming back"})
 	}

@@ -93,6 +93,19 @@ func TestGoneRouteSaysWhy(t *testing.T) {
 	}
 }
 
+// While discovery does not answer yet, the first page says so, and until when.
+func TestWarmUpIsShown(t *testing.T) {
+	t.Parallel()
+	for begins, want := range map[time.Time]bool{{}: false, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC): true} {
+		f := oneRoute()
+		f.begins = begins
+		_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/")
+		if strings.Contains(body, "Discovery answers 503") != want || strings.Contains(body, "2 Jan 03:04:05") != want {
+			t.Errorf("it begins at %s: %s", begins, body)
+		}
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()
