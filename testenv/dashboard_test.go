@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -36,7 +37,7 @@ const hostileName = `<img src=x onerror="document.title='owned'"><script>documen
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{site: newSite(t)}
-	proxy := s.startProxy(append(s.files("proxy", proxyLeaf), "SALLYPORT_MAX_SCRAPE_TIMEOUT=5s")...)
+	proxy := s.startProxy(append(s.files("proxy", proxyLeaf), "SALLYPORT_MAX_SCRAPE_TIMEOUT=5s", "SALLYPORT_DISCOVERY_WARMUP=0s")...)
 	s.admin = "http://" + proxy.Await(`"admin":"([^"]+)"`)
 	fine, big := testenv.Metrics(t), testenv.Body(t, testenv.Exposition(180_000))
 	search := testenv.NewTarget(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -189,9 +190,45 @@ func clean(t *testing.T, p *testenv.BrowserPage) {
 	}
 }
 
-// kept are the pictures that belong to the repository, some of them to the README.
-var kept = strings.Fields(`routes-wide-light routes-wide-dark routes-phone-light routes-phone-dark route-wide-light route-wide-dark
-	route-phone-dark refusals-wide-light agents-wide-dark agents-phone-light policy-wide-light agent-wide-light`)
+// kept are the pictures that belong to the repository: those in the README.
+var kept = strings.Fields(`routes-wide-light route-wide-dark refusals-wide-light agents-wide-dark routes-phone-light refusals-phone-dark agent-wide-light`)
+
+// The README shows each picture that is kept, and no other.
+func TestReadmePictures(t *testing.T) {
+	t.Parallel()
+	shown := make(map[string]bool)
+	for _, match := range regexp.MustCompile(`[("]testenv/screenshots/([\w-]+)\.png[)"]`).FindAllStringSubmatch(string(read(t, "../README.md")), -1) {
+		shown[match[1]] = true
+	}
+	files, err := filepath.Glob("screenshots/*.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range kept {
+		if !shown[name] || !slices.Contains(files, "screenshots/"+name+".png") {
+			t.Errorf("%s: in the README %v, among %v", name, shown[name], files)
+		}
+	}
+	if len(shown) != len(kept) {
+		t.Errorf("the README shows %v", shown)
+	}
+}
+
+// picture takes a picture of a page, from its top to its end or as much as its kind has,
+// if pictures are taken.
+func picture(t *testing.T, p *testenv.BrowserPage, name string, width, height, most int) {
+	t.Helper()
+	if os.Getenv("UPDATE_SCREENSHOTS") == "" {
+		return
+	}
+	var length float64
+	if err := p.Eval(`document.body.getBoundingClientRect().height`, &length); err != nil {
+		t.Fatal(err)
+	}
+	p.Resize(width, min(int(length), most))
+	screenshot(t, p, name)
+	p.Resize(width, height)
+}
 
 // screenshot takes a picture again with UPDATE_SCREENSHOTS=1, and all of them with
 // UPDATE_SCREENSHOTS=all; nothing compares them.

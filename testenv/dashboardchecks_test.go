@@ -28,9 +28,9 @@ func testDashboardContent(t *testing.T, s *scene, browser *testenv.Chromium) {
 	}
 	for _, theme := range []string{"light", "dark"} {
 		for _, size := range []struct {
-			name          string
-			width, height int
-		}{{"wide", 1440, 900}, {"phone", 390, 844}} {
+			name                string
+			width, height, most int
+		}{{"wide", 1440, 900, 1160}, {"phone", 390, 844, 844}} {
 			p := browser.Page(size.width, size.height, theme == "dark")
 			for _, page := range pages {
 				p.Go(page.url)
@@ -46,7 +46,7 @@ func testDashboardContent(t *testing.T, s *scene, browser *testenv.Chromium) {
 				}
 				checkWidth(t, p, page.name+", "+size.name)
 				checkContrast(t, p, page.name+", "+theme)
-				screenshot(t, p, page.name+"-"+size.name+"-"+theme)
+				picture(t, p, page.name+"-"+size.name+"-"+theme, size.width, size.height, size.most)
 			}
 			clean(t, p)
 		}
