@@ -176,7 +176,7 @@ func (b *broken) strangers() {
 	}
 	b.tell("The scraper shows no credential.", "No answer: the handshake fails.",
 		"Give the job `cert_file` and `key_file` in its `tls_config`. Under `SALLYPORT_SCRAPE_CLIENT_AUTH=optional` the answer is 401 `unauthenticated`, and the line says `scraper without a credential`.",
-		line(b.proxy, "proxy", "handshake failed", `"listener":"scrape"`))
+		line(b.proxy, "proxy", "handshake failed", `"reason":"no_certificate"`))
 	other := testenv.Execute(b.t, append(b.files("lost", agentLeaf), "SALLYPORT_PROXY_ADDRS="+b.tunnel, "SALLYPORT_ADMIN_ADDR=off",
 		"SALLYPORT_PROXY_ID="+testenv.ID("other"), "SALLYPORT_TARGETS=/team-a/node/lost=http://127.0.0.1:1/"), testenv.Build(b.t, "sallyport-agent"))
 	b.expect("/team-a/node/lost", "404 `not_found`.")
