@@ -73,6 +73,10 @@ func checkWidth(t *testing.T, p *testenv.BrowserPage, where string) {
 	}
 }
 
+// grown opens what is folded, and tells each time at its longest.
+const grown = `document.querySelectorAll("details").forEach(d => d.open = true);
+  document.querySelectorAll("time").forEach(t => t.textContent = "59 min 59 s ago")`
+
 // On the narrowest of phones no page has to be scrolled sideways, in whatever state it is:
 // with all kinds of trouble, filtered, with nothing to show, and when the proxy's own
 // certificate has ended. Nor at the widths between.
@@ -92,11 +96,11 @@ func testDashboardNarrow(t *testing.T, s *scene, browser *testenv.Chromium) {
 	for name, url := range pages {
 		p.Go(url)
 		p.Await(`document.readyState === "complete" && (document.getElementById("live-text")?.textContent ?? "live") === "live"`)
-		if err := p.Eval(`document.querySelectorAll("details").forEach(d => d.open = true)`, nil); err != nil {
-			t.Fatal(err)
-		}
 		for _, width := range []int{360, 820, 821, 1180, 1181, 1280} {
 			p.Resize(width, 800)
+			if err := p.Eval(grown, nil); err != nil {
+				t.Fatal(err)
+			}
 			checkWidth(t, p, fmt.Sprintf("%s at %d px", name, width))
 			screenshot(t, p, fmt.Sprintf("%s-%d", strings.NewReplacer(" ", "-", "/", "_").Replace(name), width))
 		}
