@@ -44,7 +44,7 @@ var endingHints = map[tunnelv1.End_Code]string{
 	tunnelv1.End_UNREACHABLE: "is the target running, and is its URL right?",
 	tunnelv1.End_REJECTED:    "see the target's certificate, and whether its URL leads to metrics",
 	tunnelv1.End_TOO_LARGE:   "raise that limit, or have the target export less",
-	tunnelv1.End_TIMEOUT:     "see why the target is slow, or raise the scrape_timeout of the job",
+	tunnelv1.End_TIMEOUT:     "see why the target is slow, or raise the time that scrapes get: the proxy's log says who sets it",
 	tunnelv1.End_BROKEN:      "see the target's own log",
 }
 

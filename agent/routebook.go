@@ -52,7 +52,7 @@ func (r routeState) String() string {
 type route struct {
 	endpoint *endpoint
 	state    routeState
-	told     bool      // the proxy has heard of it and may hold it
+	told     bool      // the proxy has heard of it: it may hold it, or tell people that it refuses it
 	doubted  bool      // offered: taken away before its answer came
 	batch    *batch    // of the offer under way
 	again    time.Time // refused: when to offer it again
@@ -246,7 +246,7 @@ func (b *routeBook) accept(path string, r *route) {
 // the operator unless it is old news.
 func (b *routeBook) refuse(path string, r *route, answer *tunnelv1.RouteAnswer, now time.Time) {
 	b.move(r, routeRefused)
-	r.batch, r.told, r.doubted = nil, false, false
+	r.batch, r.doubted = nil, false
 	wait := min(offerAgainAfter<<min(r.refusals, 10), offerAgainMost)
 	r.refusals++
 	r.again = now.Add(wait + rand.N(wait/4))

@@ -39,6 +39,30 @@ func TestChangedRouteIsWithdrawn(t *testing.T) {
 	}
 }
 
+// A route that the proxy refused and that is not wanted any more is withdrawn: the
+// proxy would go on to tell its operator that it is refused.
+func TestRefusedRouteIsWithdrawn(t *testing.T) {
+	m, err := newMetrics(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, ways{shared: newTransport(1), idleConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	b := newRouteBook(slog.New(slog.DiscardHandler), m)
+	b.want(map[string]*endpoint{"/a": e})
+	b.next(now)
+	if err := b.answered([]*tunnelv1.RouteAnswer{{Path: "/a", Code: tunnelv1.RouteAnswer_DENIED}}, now); err != nil {
+		t.Fatal(err)
+	}
+	b.want(nil)
+	if paths := b.next(now).GetWithdraw().GetPaths(); len(paths) != 1 || paths[0] != "/a" {
+		t.Errorf("withdrawn: %q", paths)
+	}
+}
+
 // A route that is taken away after it was accepted, but before the agent has heard
 // of that, is offered again: the acceptance that comes then is older.
 func TestRevokedBeforeAccepted(t *testing.T) {

@@ -29,11 +29,12 @@ const (
 	maxQueryBytes  = 8 << 10
 )
 
-// Whose limit on a body it was.
+// Whose limit on a body it was. The proxy, which knows where its own comes from, adds that
+// where it is named.
 const (
 	ownLimit   = "the agent's SALLYPORT_MAX_RESPONSE_BYTES"
-	bothLimits = "SALLYPORT_MAX_RESPONSE_BYTES of the agent and of the proxy"
-	proxyLimit = "the limit of the proxy: its SALLYPORT_MAX_RESPONSE_BYTES or its policy"
+	bothLimits = "the agent's SALLYPORT_MAX_RESPONSE_BYTES and the limit that the proxy set"
+	proxyLimit = "the limit that the proxy set"
 )
 
 // scraper answers scrape requests from the targets in its table.

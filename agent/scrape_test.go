@@ -179,9 +179,9 @@ func TestScrapeOfFaultyTargets(t *testing.T) {
 		"over the limit": {handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.(http.Flusher).Flush() // no Content-Length
 			io.WriteString(w, long)
-		}, request: &tunnelv1.ScrapeRequest{MaxBodyBytes: 50_000}, status: 200, code: tunnelv1.End_TOO_LARGE, reason: `more than 50000B, the limit of the proxy: its SALLYPORT_MAX_RESPONSE_BYTES or its policy`},
-		"over the limit at once": {handler: raw("HTTP/1.1 200 OK\r\n\r\n" + long), request: &tunnelv1.ScrapeRequest{MaxBodyBytes: 50}, code: tunnelv1.End_TOO_LARGE, reason: `more than 50B, the limit of the proxy.*`},
-		"announces too much":     {handler: raw("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n" + long), code: tunnelv1.End_TOO_LARGE, reason: `more than 64MiB, SALLYPORT_MAX_RESPONSE_BYTES of the agent and of the proxy`},
+		}, request: &tunnelv1.ScrapeRequest{MaxBodyBytes: 50_000}, status: 200, code: tunnelv1.End_TOO_LARGE, reason: `more than 50000B, the limit that the proxy set`},
+		"over the limit at once": {handler: raw("HTTP/1.1 200 OK\r\n\r\n" + long), request: &tunnelv1.ScrapeRequest{MaxBodyBytes: 50}, code: tunnelv1.End_TOO_LARGE, reason: `more than 50B, the limit that the proxy set`},
+		"announces too much":     {handler: raw("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n" + long), code: tunnelv1.End_TOO_LARGE, reason: `more than 64MiB, the agent's SALLYPORT_MAX_RESPONSE_BYTES and the limit that the proxy set`},
 		"as much as may be":      {handler: raw("HTTP/1.1 200 OK\r\n\r\n" + long), request: &tunnelv1.ScrapeRequest{MaxBodyBytes: uint64(len(long))}, status: 200, code: tunnelv1.End_COMPLETE},
 		"one byte too many":      {handler: raw("HTTP/1.1 200 OK\r\n\r\n" + long), request: &tunnelv1.ScrapeRequest{MaxBodyBytes: uint64(len(long) - 1)}, status: 200, code: tunnelv1.End_TOO_LARGE, reason: `more than 109999B, .*`},
 	} {

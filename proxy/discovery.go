@@ -16,9 +16,9 @@ import (
 	"github.com/seed-951114d4/sallyport/authz"
 )
 
-// discoveryPath is where Prometheus asks for its targets. No route has it: paths
+// DiscoveryPath is where Prometheus asks for its targets. No route has it: paths
 // under /- are the proxy's own.
-const discoveryPath = "/-/discovery"
+const DiscoveryPath = "/-/discovery"
 
 // Bounds of what scrapers may ask of discovery at once. One identity stands for all
 // replicas of a Prometheus, which may all start together.
@@ -30,7 +30,7 @@ const (
 // isDiscovery reports whether r asks for targets. The path is matched as sent, like
 // that of any route.
 func isDiscovery(r *http.Request) bool {
-	rest, ok := strings.CutPrefix(r.RequestURI, discoveryPath)
+	rest, ok := strings.CutPrefix(r.RequestURI, DiscoveryPath)
 	return ok && (rest == "" || rest[0] == '?')
 }
 
@@ -42,6 +42,8 @@ type discovery struct {
 	// turns are for deciding. A listing of a fleet is thousands of decisions: half of
 	// the machine is left to scrapes. Who waits for a slow reader has no turn.
 	turns chan struct{}
+	// coldNotice is of the first that comes too early.
+	coldNotice sync.Once
 	// faultNotice is of a policy that faults: a scraper lists as often as it likes.
 	faultNotice seldom
 
@@ -85,6 +87,15 @@ func (d *discovery) cold(warmup time.Duration) time.Duration {
 	return time.Until(*at)
 }
 
+// DiscoveryBegins says whether discovery answers yet, and when it begins to: zero as long
+// as the proxy has no certificate, from which on the warm-up counts.
+func (p *Proxy) DiscoveryBegins() (at time.Time, answers bool) {
+	if warm := p.discovery.warm.Load(); warm != nil {
+		at = *warm
+	}
+	return at, p.discovery.cold(p.cfg.Warmup) <= 0
+}
+
 // enter lets a listing in; false: there are as many as there may be.
 func (d *discovery) enter(scraper authn.Identity) bool {
 	d.mu.Lock()
@@ -112,6 +123,10 @@ func (s scrapes) discover(fl *flight, w http.ResponseWriter, r *http.Request, sc
 		return s.fail(w, r, failed)
 	}
 	if left := s.discovery.cold(s.cfg.Warmup); left > 0 {
+		s.discovery.coldNotice.Do(func() {
+			s.log.Info("discovery does not answer yet: agents are coming back", "begins_in", left.Round(time.Second).String(),
+				"scraper", scraper.identity.String(), "outcome", string(WarmingUp), "hint", "wait, or see SALLYPORT_DISCOVERY_WARMUP: Prometheus keeps the targets that it has, and asks again")
+		})
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(left.Seconds()))))
 		return s.fail(w, r, &failure{outcome: WarmingUp, text: "the proxy has just started: agents are coming back"})
 	}
@@ -130,7 +145,7 @@ func (s scrapes) discover(fl *flight, w http.ResponseWriter, r *http.Request, sc
 			return s.fail(w, r, failed)
 		}
 		l := &listing{scrapes: s, ctx: ctx, w: w, scraper: authz.ScraperOf(scraper.identity), self: s.self(), judgedBy: policy}
-		l.scraper.RemoteIP = remoteIP(r)
+		l.identity, l.remote, l.scraper.RemoteIP = scraper.identity, r.RemoteAddr, remoteIP(r)
 		err := l.run()
 		if errors.Is(err, errStale) && !l.headSent {
 			continue // nobody has seen any of it
@@ -149,7 +164,7 @@ func checkDiscovery(r *http.Request) *failure {
 		return &failure{outcome: BadRequest, text: "HTTP/1.1 is needed"}
 	case r.ContentLength != 0:
 		return &failure{outcome: BadRequest, text: "discovery has no body"}
-	case r.RequestURI != discoveryPath:
+	case r.RequestURI != DiscoveryPath:
 		return &failure{outcome: BadRequest, text: "discovery has no query"}
 	}
 	return nil

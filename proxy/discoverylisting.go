@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 )
 
@@ -26,13 +27,17 @@ type listing struct {
 	ctx     context.Context
 	w       http.ResponseWriter
 	scraper authz.ScraperInput
-	self    authz.ProxyInput
+	// identity is the scraper's, and remote its connection's.
+	identity authn.Identity
+	remote   string
+	self     authz.ProxyInput
 	// judgedBy is the policy by which all routes were judged when the listing began.
 	judgedBy <-chan struct{}
 
 	body     bytes.Buffer // what is not sent yet
 	headSent bool
-	count    int   // of the routes that are listed
+	count    int // of the routes that are listed
+	withheld withheld
 	faults   int   // of the policy
 	fault    error // the first one, on the route faultAt
 	faultAt  string
@@ -51,6 +56,7 @@ func (l *listing) run() error {
 		last := len(left) == 0
 		if last {
 			l.body.WriteString("]\n")
+			l.remember()
 		}
 		if err := l.send(last); err != nil || last {
 			return err
@@ -114,6 +120,9 @@ func (l *listing) mayScrape(route found) bool {
 		if l.faults++; l.fault == nil {
 			l.fault, l.faultAt = decision.Fault, route.route.path
 		}
+	}
+	if !decision.Allow {
+		l.withheld.add(input, decision)
 	}
 	return decision.Allow
 }

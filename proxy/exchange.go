@@ -33,8 +33,8 @@ type exchange struct {
 	lane   *lane
 	// deadline is when ctx ends at the latest.
 	deadline time.Time
-	// maxBody is the largest body, in bytes as they cross the tunnel.
-	maxBody int64
+	// terms have the largest body, in bytes as they cross the tunnel.
+	terms terms
 
 	sent atomic.Bool // the agent has been asked
 
@@ -166,8 +166,9 @@ func (e *exchange) pass(reply *tunnelv1.RawReply, first bool) error {
 		return e.endOf(end)
 	}
 	e.body += length
-	if e.body > grown(e.maxBody) || head.GetContentLength() > uint64(grown(e.maxBody)) {
-		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "the body is over the limit"}
+	if most := grown(e.terms.body); e.body > most || head.GetContentLength() > uint64(most) {
+		limit, hint := e.terms.overBody()
+		return &endError{code: tunnelv1.End_TOO_LARGE, reason: "more than " + limit, hint: hint}
 	}
 	if head != nil {
 		e.length = int64(head.GetContentLength())

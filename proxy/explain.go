@@ -17,6 +17,7 @@ func (e statusError) Error() string { return fmt.Sprintf("the target answered wi
 type endError struct {
 	code   tunnelv1.End_Code
 	reason string
+	hint   string // where that on the outcome is not the best
 }
 
 func (e *endError) Error() string { return e.reason }
@@ -26,7 +27,19 @@ func (e *exchange) endOf(end *tunnelv1.End) error {
 	if end.GetCode() == tunnelv1.End_CANCELLED && e.ctx.Err() != nil {
 		return errHungUp
 	}
-	return &endError{code: end.GetCode(), reason: oneLine(end.GetReason(), maxReason)}
+	said := &endError{code: end.GetCode(), reason: oneLine(end.GetReason(), maxReason)}
+	switch {
+	case said.code == tunnelv1.End_TIMEOUT:
+		var limit string
+		limit, said.hint = e.terms.late()
+		said.reason += limit
+	case said.code == tunnelv1.End_TOO_LARGE && strings.Contains(said.reason, "proxy"):
+		// The agent knows that the limit is ours, and not whose it is of us.
+		var limit string
+		limit, said.hint = e.terms.overBody()
+		said.reason += ": " + limit
+	}
+	return said
 }
 
 // explain turns what ended a scrape before its head into an answer.
@@ -50,7 +63,7 @@ func (e *exchange) explain(err error) *failure {
 		if end.reason != "" {
 			text += ": " + end.reason
 		}
-		return &failure{outcome: outcome, text: text}
+		return &failure{outcome: outcome, text: text, hint: end.hint}
 	}
 	return &failure{outcome: AgentGone, text: "the agent's session broke", cause: err}
 }

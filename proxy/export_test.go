@@ -22,7 +22,7 @@ func Answer(w http.ResponseWriter, limit int64, replies []*tunnelv1.LaneReply) (
 	p.metrics = &metrics{scraping: scraping{bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "bytes"})}}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	e := exchange{scrapes: scrapes{p}, w: w, ctx: ctx, hangUp: cancel, deadline: time.Now().Add(time.Minute), maxBody: limit, lane: newLane(&script{ctx: ctx, replies: replies}, true)}
+	e := exchange{scrapes: scrapes{p}, w: w, ctx: ctx, hangUp: cancel, deadline: time.Now().Add(time.Minute), terms: terms{body: limit, bodyOf: theProxy}, lane: newLane(&script{ctx: ctx, replies: replies}, true)}
 	err = e.run(&tunnelv1.ScrapeRequest{Path: "/a"})
 	return e.outcome, e.reusable, err
 }

@@ -1,5 +1,7 @@
 package proxy
 
+import "errors"
+
 // hints tell an operator what to do about scrapes that end otherwise than well. They are
 // the log's only: a scraper has no use for them, and learns nothing by them.
 var hints = map[Outcome]string{
@@ -9,8 +11,21 @@ var hints = map[Outcome]string{
 	TargetRejected:    "see the target's certificate, and whether its URL leads to metrics",
 	TooLarge:          "raise the limit that is named, or have the target export less",
 	AgentGone:         "see that the agent runs and reaches the tunnel: its log says why it does not; it comes back by itself",
-	Busy:              "raise SALLYPORT_MAX_CONCURRENT_SCRAPES of the agent, or the policy's max_inflight, or scrape less at once",
+	Busy:              "see the agent's log, raise its SALLYPORT_MAX_CONCURRENT_SCRAPES, or scrape less at once",
 	TargetTimeout:     "see why the target is slow, or raise the scrape_timeout of the job",
 	AgentTimeout:      "see the agent's log and the network to it: its machine is overloaded, or cut off",
 	Truncated:         "the agent's log says how the target's answer broke off, or which limit it outgrew",
+}
+
+// hintOn is what to do about that failure.
+func hintOn(outcome Outcome, err error) string {
+	var f *failure
+	var end *endError
+	switch {
+	case errors.As(err, &f) && f.hint != "":
+		return f.hint
+	case errors.As(err, &end) && end.hint != "":
+		return end.hint
+	}
+	return hints[outcome]
 }

@@ -38,19 +38,21 @@ type AgentInfo struct {
 // asked about it, and what it obliged it to. A route whose agent is gone has no
 // agent and no session.
 type RouteInfo struct {
-	Path      string            `json:"path"`
-	Owner     string            `json:"owner"`
-	State     string            `json:"state"`           // "served" or "gone"
-	Since     *time.Time        `json:"since,omitempty"` // when the session registered it
-	GoneSince *time.Time        `json:"gone_since,omitempty"`
-	Session   string            `json:"session,omitempty"`
-	Agent     *AgentInfo        `json:"agent,omitempty"`
-	Claimed   map[string]string `json:"claimed_labels,omitempty"`
-	Target    *TargetInfo       `json:"claimed_target,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"`
-	Limits    *LimitsInfo       `json:"limits,omitempty"`
-	Decision  string            `json:"decision,omitempty"`
-	InFlight  int64             `json:"in_flight"`
+	Path      string     `json:"path"`
+	Owner     string     `json:"owner"`
+	State     string     `json:"state"`           // "served" or "gone"
+	Since     *time.Time `json:"since,omitempty"` // when the session registered it
+	GoneSince *time.Time `json:"gone_since,omitempty"`
+	// GoneReason is why the last session that held it ended, as the log has it.
+	GoneReason string            `json:"gone_reason,omitempty"`
+	Session    string            `json:"session,omitempty"`
+	Agent      *AgentInfo        `json:"agent,omitempty"`
+	Claimed    map[string]string `json:"claimed_labels,omitempty"`
+	Target     *TargetInfo       `json:"claimed_target,omitempty"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Limits     *LimitsInfo       `json:"limits,omitempty"`
+	Decision   string            `json:"decision,omitempty"`
+	InFlight   int64             `json:"in_flight"`
 	// Last is the outcome of the last scrape that tells of the route: not of its scraper,
 	// nor of the proxy.
 	Last    Outcome      `json:"last_outcome,omitempty"`
@@ -97,7 +99,7 @@ type LimitsInfo struct {
 func (r *route) info(state string) RouteInfo {
 	info := RouteInfo{Path: r.path, Owner: r.owner.String(), State: state, InFlight: r.flying.Load(), Last: r.lastOutcome()}
 	if r.lost != nil && state == stateGone {
-		info.GoneSince, info.Labels, info.Name = &r.lost.since, r.lost.labels, r.lost.agent
+		info.GoneSince, info.GoneReason, info.Labels, info.Name = &r.lost.since, r.lost.why, r.lost.labels, r.lost.agent
 	}
 	return info
 }

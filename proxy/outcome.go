@@ -53,7 +53,7 @@ func Outcomes() []OutcomeInfo {
 		{TargetRejected, http.StatusBadGateway, "the target has a bad certificate, redirects, or sends what is no metrics"},
 		{TooLarge, http.StatusBadGateway, "the body says that it is over the limit, or its first 31 KiB are"},
 		{AgentGone, http.StatusServiceUnavailable, "no session of the route's agent is connected"},
-		{Busy, http.StatusServiceUnavailable, "no lane came free in time, or too many scrapes wait for one"},
+		{Busy, http.StatusServiceUnavailable, "no lane came free in time, the agent opens none, or too many scrapes wait for one"},
 		{Draining, http.StatusServiceUnavailable, "the proxy is stopping"},
 		{TargetTimeout, http.StatusGatewayTimeout, "the target did not answer in time"},
 		{AgentTimeout, http.StatusGatewayTimeout, "the agent did not answer in time"},
@@ -72,11 +72,12 @@ var statuses = func() map[Outcome]int {
 }()
 
 // failure is a scrape that ended before its head was sent. text goes to the
-// scraper; cause, where there is one, goes to the log only.
+// scraper; cause and hint, where there are any, go to the log only.
 type failure struct {
 	outcome Outcome
 	text    string
 	cause   error
+	hint    string // where that on the outcome is not the best
 }
 
 func (f *failure) Error() string {

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -225,6 +226,24 @@ func (p *pool) use() laneUse {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return laneUse{idle: len(p.idle), lent: len(p.lent), waiting: p.waiting.Len(), wanted: p.wanted}
+}
+
+// shortage is why no lane came, and what to do about it. All that there may be are in use,
+// or the agent has not opened those that it was asked for, as one that is stopped does not.
+func (p *pool) shortage() (text, hint string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := len(p.idle) + len(p.lent)
+	if held < min(p.wanted, p.max) {
+		s := "s"
+		if p.wanted == 1 {
+			s = ""
+		}
+		return fmt.Sprintf("no lane came: the agent does not answer: it was asked for %d lane%s and holds %d", p.wanted, s, held),
+			"see whether the agent is stopped, or its machine or the network to it overloaded: its status page and its log are there"
+	}
+	return fmt.Sprintf("no lane came free: all lanes that the agent allows are in use: %d", held),
+		"raise SALLYPORT_MAX_CONCURRENT_SCRAPES of the agent, scrape less at once, or see which of its targets are slow"
 }
 
 // retire lends no lane any more: waiters are turned away, idle lanes closed, and

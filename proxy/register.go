@@ -230,11 +230,15 @@ func (p *Proxy) decideSession(ctx context.Context, s *session, subject *authz.Su
 }
 
 func (t *tunnel) withdraw(s *session, paths []string) {
+	var others []string
 	for _, path := range paths {
 		if t.routes.withdraw(s, path) {
 			t.tell(s, slog.LevelInfo, "route withdrawn", "route", path)
+		} else {
+			others = append(others, path)
 		}
 	}
+	t.rejections.takeBack(s, others)
 }
 
 // checkRoute refuses what no policy should have to look at.

@@ -26,6 +26,8 @@ type request struct {
 	path    string
 	query   url.Values
 	timeout time.Duration
+	// clamped: it is our own limit, less than the scraper gives.
+	clamped bool
 }
 
 // parseRequest reads what of r matters. The path is taken as sent, before any
@@ -42,8 +44,8 @@ func parseRequest(r *http.Request, limit time.Duration) (request, *failure) {
 		return request{}, &failure{outcome: BadRequest, text: "a scrape has no body"}
 	}
 	path, rawQuery, _ := strings.Cut(r.RequestURI, "?")
-	if tunnelv1.CheckPath(path) != nil {
-		return request{}, errNotFound()
+	if err := tunnelv1.CheckPath(path); err != nil {
+		return request{}, &failure{outcome: NotFound, text: errNotFound().text, cause: err}
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
@@ -60,29 +62,29 @@ func parseRequest(r *http.Request, limit time.Duration) (request, *failure) {
 	if count > maxParams {
 		return request{}, &failure{outcome: BadRequest, text: "the query has more than 64 parameters"}
 	}
-	timeout, ok := parseTimeout(r.Header.Get(timeoutHeader), limit)
+	timeout, clamped, ok := parseTimeout(r.Header.Get(timeoutHeader), limit)
 	if !ok {
 		return request{}, &failure{outcome: BadRequest, text: timeoutHeader + " is not a number of seconds above 0"}
 	}
-	return request{path: path, query: query, timeout: timeout}, nil
+	return request{path: path, query: query, timeout: timeout, clamped: clamped}, nil
 }
 
 func errNotFound() *failure { return &failure{outcome: NotFound, text: "not found"} }
 
-// parseTimeout reads the header's decimal seconds, at most limit. Without the
-// header the limit holds.
-func parseTimeout(header string, limit time.Duration) (time.Duration, bool) {
+// parseTimeout reads the header's decimal seconds, at most limit; clamped: they are more.
+// Without the header the limit holds.
+func parseTimeout(header string, limit time.Duration) (timeout time.Duration, clamped, ok bool) {
 	if header == "" {
-		return limit, true
+		return limit, true, true
 	}
 	seconds, err := strconv.ParseFloat(header, 64)
 	if err != nil || math.IsNaN(seconds) || seconds <= 0 {
-		return 0, false
+		return 0, false, false
 	}
 	if seconds >= limit.Seconds() {
-		return limit, true
+		return limit, seconds > limit.Seconds(), true
 	}
-	return time.Duration(seconds * float64(time.Second)), true
+	return time.Duration(seconds * float64(time.Second)), false, true
 }
 
 // budget says how long the proxy waits for a scrape and how long the agent may

@@ -71,6 +71,7 @@ type lost struct {
 	since  time.Time
 	labels map[string]string
 	agent  string // the name that it gave itself
+	why    string // its session ended
 }
 
 // found is what a scrape needs of a route, at one moment. Its zero is no route.

@@ -248,8 +248,8 @@ func (t *table) withdrawLocked(g *grant) {
 }
 
 // lose detaches all routes of a session that has ended. Those without another
-// holder are gone from now on.
-func (t *table) lose(s *session, now time.Time) {
+// holder are gone from now on, and tell why.
+func (t *table) lose(s *session, now time.Time, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.ended = true
@@ -264,7 +264,7 @@ func (t *table) lose(s *session, now time.Time) {
 			t.countLocked(r.owner, -1, 0)
 			continue
 		}
-		r.lost = &lost{since: now, labels: g.labels, agent: g.session.agent}
+		r.lost = &lost{since: now, labels: g.labels, agent: g.session.agent, why: why}
 		r.place = t.gone.PushBack(r)
 		t.countLocked(r.owner, -1, +1)
 	}

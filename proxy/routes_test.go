@@ -47,8 +47,8 @@ func TestClaimsAreBounded(t *testing.T) {
 	if err := register(one, "/more", 2000); err != nil {
 		t.Errorf("after a withdrawal: %v", err)
 	}
-	table.lose(one, time.Now())
-	table.lose(other, time.Now())
+	table.lose(one, time.Now(), "")
+	table.lose(other, time.Now(), "")
 	table.prune(time.Now().Add(time.Hour))
 	if n := table.owners[one.identity]; n != nil {
 		t.Errorf("nothing is held, and %+v counted", *n)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -60,6 +61,9 @@ func (s scrapes) serve(w http.ResponseWriter, r *http.Request) (Outcome, *span) 
 	}
 	q, failed := parseRequest(r, s.cfg.MaxScrapeTimeout)
 	if failed != nil {
+		if failed.outcome == NotFound {
+			s.noticeMalformed(r, scraper.identity, failed.cause)
+		}
 		return s.fail(w, r, failed), nil
 	}
 	if s.tracer != nil {
@@ -73,7 +77,7 @@ func (s scrapes) scrape(fl *flight, w http.ResponseWriter, r *http.Request, q re
 	permit, failed := s.allowed(fl, scraper.identity, remoteIP(r), q)
 	if failed != nil {
 		if failed.outcome == NotFound {
-			s.noticeUnserved(r, scraper.identity, q.path)
+			s.noticeUnserved(r, scraper.identity, q.path, failed.cause)
 		}
 		return s.fail(w, r, failed)
 	}
@@ -119,12 +123,14 @@ func (s scrapes) allowed(fl *flight, scraper authn.Identity, remoteIP string, q 
 		deciding.decided(decision)
 		if !decision.Allow || !ok {
 			if decision.Allow {
-				s.rejections.absent(scraper, remoteIP, q.path)
+				s.rejections.absent(scraper, remoteIP, q.path, "no agent has registered this path")
+				return permit{}, errNotFound()
 			}
-			return permit{}, errNotFound()
+			denied := deniedScrape(decision) // a copy: a decision that allows stays off the heap
+			return permit{}, &failure{outcome: NotFound, text: errNotFound().text, cause: &denied}
 		}
 		if !s.flights.decide(fl, scraper, remoteIP, q, decision.Limits.MaxInflight) {
-			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy allows"}
+			return permit{}, &failure{outcome: Busy, text: "this scraper has as many scrapes in flight as the policy's max_inflight allows"}
 		}
 		if policy == s.policy.Changed() {
 			return permit{began: began, found: route.labelled(labels), labels: labels, limits: decision.Limits}, nil
@@ -189,7 +195,10 @@ func (s scrapes) relay(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			t := termsOf(s.cfg, q, p.limits, g.limits)
 			t.notAfter = p.notAfter
 			if t.inflight > 0 && p.place > t.inflight {
-				f := &failure{outcome: Busy, text: "this route has as many scrapes in flight as the policy allows"}
+				f := &failure{
+					outcome: Busy, text: fmt.Sprintf("this route has as many scrapes in flight as the policy's max_inflight allows: %d", t.inflight),
+					hint: "raise the policy's max_inflight, or scrape less at once",
+				}
 				return s.fail(w, r, f), 0, f
 			}
 			outcome, size, err = s.carry(fl, w, r, q, g, t, p.began)
@@ -233,11 +242,14 @@ func (s scrapes) carry(fl *flight, w http.ResponseWriter, r *http.Request, q req
 			return "", 0, err
 		} else if err != nil {
 			f := waitFailure(err)
+			if f.outcome == Busy {
+				f.text, f.hint = lanes.shortage()
+			}
 			return s.fail(w, r, f), 0, f
 		}
 	}
 	conn, _ := authn.ConnFromContext(fl.ctx)
-	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, maxBody: t.body}
+	e := exchange{scrapes: s, w: w, conn: conn, ctx: fl.ctx, hangUp: fl.cancel, lane: l, deadline: end, terms: t}
 	request := q.scrapeRequest(r.Header, time.Until(began.Add(agent)), t.body)
 	request.Traceparent = fl.span.traceparent()
 	err = e.run(request)
@@ -310,11 +322,11 @@ func (s scrapes) notice(r *route, e ended) {
 	switch {
 	case news && e.outcome != OK:
 		s.log.Warn("scrapes of a route fail", "route", r.path, "agent", r.owner.String(), "outcome", string(e.outcome),
-			"error", e.err, "hint", hints[e.outcome])
+			"error", e.err, "hint", hintOn(e.outcome, e.err))
 	case news:
 		s.log.Info("scrapes of a route work again", "route", r.path)
 	case !e.tells() && hints[e.outcome] != "" && s.unserved.news(wish{e.scraper, r.path, e.outcome}, time.Now()):
 		s.log.Warn("scrape failed that tells nothing of its route", "route", r.path, "scraper", e.scraper.String(),
-			"outcome", string(e.outcome), "error", e.err, "hint", hints[e.outcome])
+			"outcome", string(e.outcome), "error", e.err, "hint", hintOn(e.outcome, e.err))
 	}
 }

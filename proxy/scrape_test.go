@@ -150,7 +150,7 @@ func TestOutcomeTexts(t *testing.T) {
 	for path, want := range map[string]string{
 		"up?foo=1": `the target does not take this query: "foo" is not among the params of its entry in the targets file`,
 		"redirect": "the agent refuses the target: it redirects (status 302), which is not followed",
-		"huge":     "the body is too large: more than 1MiB, the limit of the proxy: its SALLYPORT_MAX_RESPONSE_BYTES or its policy",
+		"huge":     "the body is too large: more than 1MiB, the limit that the proxy set: the proxy's SALLYPORT_MAX_RESPONSE_BYTES of 1048576 bytes",
 		"down":     "the target is unreachable: connection refused",
 	} {
 		if answer := scraper.Get("/team-a/node/" + path); string(answer.Body) != want+"\n" {

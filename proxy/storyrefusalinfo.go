@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/authz"
 )
 
@@ -23,11 +24,13 @@ type RefusalInfo struct {
 	Fault    string   `json:"fault,omitempty"`
 	Decision string   `json:"decision,omitempty"`
 	Revision string   `json:"revision,omitempty"`
-	// Count is how often since First; Settled is when it was allowed after all.
-	First   time.Time  `json:"first"`
-	Last    time.Time  `json:"last"`
-	Count   uint64     `json:"count"`
-	Settled *time.Time `json:"settled,omitempty"`
+	// Count is how often since First; Settled is when it was allowed after all, TakenBack
+	// when the agent said that it does not offer it any more.
+	First     time.Time  `json:"first"`
+	Last      time.Time  `json:"last"`
+	Count     uint64     `json:"count"`
+	Settled   *time.Time `json:"settled,omitempty"`
+	TakenBack *time.Time `json:"taken_back,omitempty"`
 	// Standing: it is so still, as far as the proxy knows.
 	Standing bool `json:"standing"`
 	// Input is what the policy was asked: sallyport policy eval --input takes it.
@@ -39,7 +42,7 @@ type RefusalInfo struct {
 
 // Refusals lists what was refused lately, the latest first.
 func (p *Proxy) Refusals() []RefusalInfo {
-	infos := p.rejections.infos(p.sessions.identities())
+	infos := p.rejections.infos(p.sessions.oldest())
 	revision := p.policy.Revision()
 	for i, info := range infos {
 		if info.Standing && (info.Action == "scrape" || info.Action == "admin") {
@@ -68,8 +71,10 @@ func (p *Proxy) stands(info RefusalInfo, revision string) bool {
 	return !route.registeredSince(info.Last)
 }
 
-// infos describes all; connected are the identities that have a session.
-func (r *rejections) infos(connected map[string]bool) []RefusalInfo {
+// infos describes all; oldest is since when each identity has a session. An offer is
+// refused still only if one is there that was when it was made: those that came later
+// have not made it.
+func (r *rejections) infos(oldest map[string]time.Time) []RefusalInfo {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +88,10 @@ func (r *rejections) infos(connected map[string]bool) []RefusalInfo {
 			x, s = s.Value.(*rejection), s.Next()
 		}
 		info := x.info()
-		info.Standing = x.settled.IsZero() && now.Sub(x.last) < standingFor && (x.action != "register" || connected[x.identity])
+		info.Standing = x.open() && now.Sub(x.last) < standingFor
+		if since, ok := oldest[x.identity]; x.action == "register" {
+			info.Standing = info.Standing && ok && !since.After(x.last)
+		}
 		infos = append(infos, info)
 	}
 	return infos
@@ -98,20 +106,32 @@ func (x *rejection) info() RefusalInfo {
 	if faulty(x.decision) {
 		info.Fault = oneLine(strings.TrimSpace(x.decision.Fault.Error()), maxStoryText)
 	}
-	if !x.settled.IsZero() {
-		settled := x.settled.UTC()
-		info.Settled = &settled
-	}
+	info.Settled, info.TakenBack = moment(x.settled), moment(x.takenBack)
 	return info
 }
 
-// identities are those that have a session.
-func (m *sessions) identities() map[string]bool {
+// moment is nil where nothing has happened.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// oldest is since when each identity has a session.
+func (m *sessions) oldest() map[string]time.Time {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	all := make(map[string]bool, len(m.byIdentity))
-	for id := range m.byIdentity {
-		all[id.String()] = true
+	since := make(map[authn.Identity]time.Time, len(m.byIdentity))
+	for _, s := range m.byConn {
+		if at, ok := since[s.identity]; !ok || s.since.Before(at) {
+			since[s.identity] = s.since
+		}
+	}
+	all := make(map[string]time.Time, len(since))
+	for id, at := range since {
+		all[id.String()] = at
 	}
 	return all
 }

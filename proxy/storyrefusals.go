@@ -85,12 +85,14 @@ type rejectionKey struct{ action, identity, route string }
 type rejection struct {
 	rejectionKey
 	first, last, asked, settled time.Time
-	count                       uint64
-	effect                      authz.Effect
-	why, remoteIP, serial       string
-	decision                    authz.Decision
-	document                    []byte
-	redacted                    bool
+	// takenBack is when an agent said that it does not offer it any more.
+	takenBack             time.Time
+	count                 uint64
+	effect                authz.Effect
+	why, remoteIP, serial string
+	decision              authz.Decision
+	document              []byte
+	redacted              bool
 }
 
 func (r *rejections) bookOf(action string) *rejectionBook {
@@ -107,7 +109,8 @@ func (r *rejections) note(v verdict) {
 	book, key := r.bookOf(v.Action), rejectionKey{v.Action, v.Identity, v.Route}
 	if v.Effect == authz.Registered || v.Effect == authz.Admitted {
 		if e, ok := book.byKey[key]; ok {
-			e.Value.(*rejection).settled = v.Time
+			x := e.Value.(*rejection)
+			x.settled, x.takenBack = v.Time, time.Time{}
 		}
 		return
 	}
@@ -128,7 +131,7 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	b.order.MoveToFront(e)
 	x := e.Value.(*rejection)
 	x.count++
-	x.last, x.settled = v.Time, time.Time{}
+	x.last, x.settled, x.takenBack = v.Time, time.Time{}, time.Time{}
 	if x.count > 1 && v.Time.Sub(x.asked) < rejectionPause && v.Decision.Revision == x.decision.Revision {
 		return
 	}
@@ -136,6 +139,27 @@ func (b *rejectionBook) add(key rejectionKey, v verdict) {
 	x.effect, x.why, x.remoteIP, x.serial, x.decision, x.document = v.Effect, v.why, v.RemoteIP, v.Serial, v.Decision, nil
 	if v.document != nil {
 		x.document, x.redacted = v.document(), v.redacted
+	}
+}
+
+// open tells whether nothing has come since that ended it.
+func (x *rejection) open() bool { return x.settled.IsZero() && x.takenBack.IsZero() }
+
+// takeBack notes that an agent no longer wants paths that it does not hold. A replica that
+// wants one still offers it again within minutes, and is refused again.
+func (r *rejections) takeBack(s *session, paths []string) {
+	if len(paths) == 0 {
+		return
+	}
+	now, identity := time.Now(), s.identity.String()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, path := range paths {
+		if e, ok := r.agents.byKey[rejectionKey{"register", identity, path}]; ok {
+			if x := e.Value.(*rejection); x.open() {
+				x.takenBack = now
+			}
+		}
 	}
 }
 
@@ -155,7 +179,7 @@ func (b *rejectionBook) makeRoom(identity string, now time.Time) bool {
 		return false
 	}
 	x := b.order.Remove(oldest).(*rejection)
-	if x.settled.IsZero() {
+	if x.open() {
 		b.forget(x.last)
 	} else {
 		b.forgotten++
@@ -175,11 +199,11 @@ func (b *rejectionBook) forget(at time.Time) {
 	}
 }
 
-// absent notes a scrape that is allowed, of a path that is no route.
-func (r *rejections) absent(scraper authn.Identity, remoteIP, path string) {
+// absent notes a scrape of a path that is no route, which no policy refuses.
+func (r *rejections) absent(scraper authn.Identity, remoteIP, path, why string) {
 	r.note(verdict{
 		Event: authz.Event{Time: time.Now(), Action: "scrape", Effect: authz.Refused, Identity: scraper.String(), Route: path, RemoteIP: remoteIP},
-		why:   "no agent has registered this path",
+		why:   why,
 	})
 }
 

@@ -288,24 +288,30 @@ func (t *tunnel) cutWithoutSession(conn net.Conn) {
 // cut. Only the first call does anything.
 func (p *Proxy) end(s *session, why *refusal) {
 	s.once.Do(func() {
+		reason, word, level := s.parting(why)
 		p.forget(s)
-		p.routes.lose(s, time.Now())
+		p.routes.lose(s, time.Now(), oneLine(reason, maxStoryText))
 		s.lanes.close()
-		reason, word, level := "the agent left", left, slog.LevelInfo
-		switch {
-		case why != nil:
-			reason, word = why.Error(), why.endWord()
-			if why.code != tunnelv1.Goodbye_SHUTDOWN {
-				level = slog.LevelWarn
-			}
+		if why != nil {
 			s.goodbye(why)
-		case !s.draining.Load():
-			reason, level = "the connection broke: the agent crashed, or the network between", slog.LevelWarn
 		}
 		p.metrics.ended.WithLabelValues(word).Inc()
 		p.log.Log(context.Background(), level, "session closed", "session", s.id, "agent", s.identity.String(),
 			"reason", reason, "lasted", time.Since(s.since).Round(time.Second).String())
 	})
+}
+
+// parting says why a session ends, in the log's words and in the metric's.
+func (s *session) parting(why *refusal) (reason, word string, level slog.Level) {
+	switch {
+	case why != nil && why.code == tunnelv1.Goodbye_SHUTDOWN:
+		return why.Error(), why.endWord(), slog.LevelInfo
+	case why != nil:
+		return why.Error(), why.endWord(), slog.LevelWarn
+	case !s.draining.Load():
+		return "the connection broke: the agent crashed, or the network between", left, slog.LevelWarn
+	}
+	return "the agent left", left, slog.LevelInfo
 }
 
 // hostOf is the address without its port.

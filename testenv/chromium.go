@@ -186,7 +186,7 @@ func (b *Chromium) Page(width, height int, dark bool) *BrowserPage {
 	for _, domain := range []string{"Page", "Runtime", "Log"} {
 		b.must(p.session, domain+".enable", struct{}{}, nil)
 	}
-	b.must(p.session, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
+	p.Resize(width, height)
 	theme := "light"
 	if dark {
 		theme = "dark"
@@ -196,6 +196,12 @@ func (b *Chromium) Page(width, height int, dark bool) *BrowserPage {
 	}}, nil)
 	b.must(p.session, "Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil)
 	return p
+}
+
+// Resize gives the tab another size, without its page being loaded again.
+func (p *BrowserPage) Resize(width, height int) {
+	p.browser.tb.Helper()
+	p.browser.must(p.session, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
 }
 
 func (b *Chromium) must(session, method string, params, into any) {

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/pki"
 	"github.com/seed-951114d4/sallyport/testenv"
@@ -35,7 +37,7 @@ const hostileName = `<img src=x onerror="document.title='owned'"><script>documen
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{site: newSite(t)}
-	proxy := s.startProxy(append(s.files("proxy", proxyLeaf), "SALLYPORT_MAX_SCRAPE_TIMEOUT=5s")...)
+	proxy := s.startProxy(append(s.files("proxy", proxyLeaf), "SALLYPORT_MAX_SCRAPE_TIMEOUT=5s", "SALLYPORT_DISCOVERY_WARMUP=0s")...)
 	s.admin = "http://" + proxy.Await(`"admin":"([^"]+)"`)
 	fine, big := testenv.Metrics(t), testenv.Body(t, testenv.Exposition(180_000))
 	search := testenv.NewTarget(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -65,16 +67,47 @@ func newScene(t *testing.T) *scene {
 	s.scrape(s.client, "/warehouse/queue")
 	s.scrape(s.client, "/shop/chart")
 	s.scrape(s.scraper("grafana"), "/shop/cart")
-	if response, err := http.Get("https://" + s.site.scrape + "/shop/cart"); err == nil { // it knows no authority
-		response.Body.Close()
-		t.Fatal("a client that does not know the authority was content")
-	}
+	s.strangers()
 	return s
+}
+
+// strangers come whose handshakes fail: one does not know the authority, one speaks no
+// TLS, and one has a certificate that has ended.
+func (s *scene) strangers() {
+	s.t.Helper()
+	if response, err := http.Get("https://" + s.site.scrape + "/shop/cart"); err == nil {
+		response.Body.Close()
+		s.t.Fatal("a client that does not know the authority was content")
+	}
+	if response, err := http.Get("http://" + s.site.scrape + "/shop/cart"); err == nil {
+		response.Body.Close()
+	}
+	cert, key := s.issue("late", pki.Request{
+		Role: pki.Agent, SPIFFEID: testenv.ID("nodes/a-name-that-is-rather-long/late"),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute),
+	})
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	connection, err := tls.Dial("tcp", s.tunnel, &tls.Config{
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := connection.Read(make([]byte, 1)); err == nil {
+		s.t.Fatal("a certificate that has ended was good enough")
+	}
 }
 
 func (s *scene) launch(id, name string, targets ...string) *testenv.Process {
 	s.t.Helper()
 	leaf := pki.Request{Role: pki.Agent, SPIFFEID: testenv.ID(id)}
+	if id == "warehouse" { // whose certificate nobody renews
+		leaf.NotBefore, leaf.NotAfter = time.Now().Add(-20*time.Hour), time.Now().Add(4*time.Hour)
+	}
 	p := testenv.Execute(s.t, append(s.files(strings.ReplaceAll(id, "/", "-"), leaf), "SALLYPORT_PROXY_ADDRS="+s.tunnel,
 		"SALLYPORT_PROXY_ID="+testenv.ID("proxy"), "SALLYPORT_ADMIN_ADDR=127.0.0.1:0", "SALLYPORT_AGENT_NAME="+name,
 		"SALLYPORT_TARGETS="+strings.Join(targets, ",")), testenv.Build(s.t, "sallyport-agent"))
@@ -141,6 +174,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("live", func(t *testing.T) { testDashboardLive(t, s, browser) })
 	t.Run("filters", func(t *testing.T) { testDashboardFilters(t, s, browser) })
 	t.Run("hostile", func(t *testing.T) { testDashboardHostile(t, s, browser) })
+	t.Run("narrow", func(t *testing.T) { testDashboardNarrow(t, s, browser) })
 	t.Run("readable", func(t *testing.T) { testDashboardReadable(t, s, browser) })
 }
 
@@ -156,9 +190,45 @@ func clean(t *testing.T, p *testenv.BrowserPage) {
 	}
 }
 
-// kept are the pictures that belong to the repository, some of them to the README.
-var kept = strings.Fields(`routes-wide-light routes-wide-dark routes-phone-light routes-phone-dark route-wide-light route-wide-dark
-	route-phone-dark refusals-wide-light agents-wide-dark agents-phone-light policy-wide-light agent-wide-light`)
+// kept are the pictures that belong to the repository: those in the README.
+var kept = strings.Fields(`routes-wide-light route-wide-dark refusals-wide-light agents-wide-dark routes-phone-light refusals-phone-dark agent-wide-light`)
+
+// The README shows each picture that is kept, and no other.
+func TestReadmePictures(t *testing.T) {
+	t.Parallel()
+	shown := make(map[string]bool)
+	for _, match := range regexp.MustCompile(`[("]testenv/screenshots/([\w-]+)\.png[)"]`).FindAllStringSubmatch(string(read(t, "../README.md")), -1) {
+		shown[match[1]] = true
+	}
+	files, err := filepath.Glob("screenshots/*.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range kept {
+		if !shown[name] || !slices.Contains(files, "screenshots/"+name+".png") {
+			t.Errorf("%s: in the README %v, among %v", name, shown[name], files)
+		}
+	}
+	if len(shown) != len(kept) {
+		t.Errorf("the README shows %v", shown)
+	}
+}
+
+// picture takes a picture of a page, from its top to its end or as much as its kind has,
+// if pictures are taken.
+func picture(t *testing.T, p *testenv.BrowserPage, name string, width, height, most int) {
+	t.Helper()
+	if os.Getenv("UPDATE_SCREENSHOTS") == "" {
+		return
+	}
+	var length float64
+	if err := p.Eval(`document.body.getBoundingClientRect().height`, &length); err != nil {
+		t.Fatal(err)
+	}
+	p.Resize(width, min(int(length), most))
+	screenshot(t, p, name)
+	p.Resize(width, height)
+}
 
 // screenshot takes a picture again with UPDATE_SCREENSHOTS=1, and all of them with
 // UPDATE_SCREENSHOTS=all; nothing compares them.

@@ -2,8 +2,11 @@ package testenv_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed-951114d4/sallyport/testenv"
 )
@@ -18,16 +21,16 @@ func testDashboardContent(t *testing.T, s *scene, browser *testenv.Chromium) {
 		{"routes", s.admin + "/", []string{"10 in all", "/billing/invoices", "outside of /shop", "agent_gone", "target_unreachable", "target_timeout", "refused to 1 scraper", "warehouse-7"}},
 		{"route", s.route("/shop/search"), []string{"Scrapes fail: target_status", "curl -g -i http://127.0.0.1:", "the target answered with status 503", "shop-eu-1", testenv.ID("shop")}},
 		{"route-gone", s.route("/nodes/db-2/exporter"), []string{"The agent is gone", "sallyport-agent running?", "db-2"}},
-		{"refusals", s.admin + "/refusals", []string{testenv.ID("grafana"), "/shop/chart", "no agent has registered this path", "Make the decision again", "rejected"}},
-		{"agents", s.admin + "/agents", []string{"shop-eu-1", "X25519MLKEM768", "0 busy"}},
+		{"refusals", s.admin + "/refusals", []string{testenv.ID("grafana"), "/shop/chart", "no agent has registered this path", "Make the decision again", "rejected", "the peer refused the proxy", "claims to be " + testenv.ID("nodes/a-name-that-is-rather-long/late"), "ended", "scheme: https"}},
+		{"agents", s.admin + "/agents", []string{"shop-eu-1", "X25519MLKEM768", "0 busy", "not renewed yet", "look at the agent's machine"}},
 		{"policy", s.admin + "/policy", []string{"builtin:default", "register", testenv.ID("proxy")}},
 		{"agent", s.agent + "/", []string{"4 routes accepted, 1 refused", "connection refused", "it answered with status 503", "offered again in"}},
 	}
 	for _, theme := range []string{"light", "dark"} {
 		for _, size := range []struct {
-			name          string
-			width, height int
-		}{{"wide", 1440, 900}, {"phone", 390, 844}} {
+			name                string
+			width, height, most int
+		}{{"wide", 1440, 900, 1160}, {"phone", 390, 844, 844}} {
 			p := browser.Page(size.width, size.height, theme == "dark")
 			for _, page := range pages {
 				p.Go(page.url)
@@ -41,16 +44,104 @@ func testDashboardContent(t *testing.T, s *scene, browser *testenv.Chromium) {
 						t.Errorf("%s, %s, %s: it does not say %q:\n%s", page.name, size.name, theme, want, text)
 					}
 				}
-				var across float64
-				if err := p.Eval(`document.documentElement.scrollWidth - innerWidth`, &across); err != nil || across > 0 {
-					t.Errorf("%s, %s: it is %v px too wide, %v", page.name, size.name, across, err)
-				}
+				checkWidth(t, p, page.name+", "+size.name)
 				checkContrast(t, p, page.name+", "+theme)
-				screenshot(t, p, page.name+"-"+size.name+"-"+theme)
+				picture(t, p, page.name+"-"+size.name+"-"+theme, size.width, size.height, size.most)
 			}
 			clean(t, p)
 		}
 	}
+}
+
+// across finds what reaches over the right margin of the window, and so has to be
+// scrolled to sideways.
+const across = `[...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && !e.closest(".unseen, thead, .gate nav, svg > *") &&
+  e.getBoundingClientRect().right > document.documentElement.clientWidth + .5).map(e => e.tagName + "." + e.className + " " + e.textContent.trim().slice(0, 40))`
+
+func checkWidth(t *testing.T, p *testenv.BrowserPage, where string) {
+	t.Helper()
+	var wider float64
+	var elements []string
+	if err := p.Eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`, &wider); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Eval(across, &elements); err != nil {
+		t.Fatal(err)
+	}
+	if wider > 0 || len(elements) > 0 {
+		t.Errorf("%s: it is %v px too wide: %q", where, wider, elements)
+	}
+}
+
+// grown opens what is folded, and tells each time at its longest.
+const grown = `document.querySelectorAll("details").forEach(d => d.open = true);
+  document.querySelectorAll("time").forEach(t => t.textContent = "59 min 59 s ago")`
+
+// On the narrowest of phones no page has to be scrolled sideways, in whatever state it is:
+// with all kinds of trouble, filtered, with nothing to show, and when the proxy's own
+// certificate has ended. Nor at the widths between.
+func testDashboardNarrow(t *testing.T, s *scene, browser *testenv.Chromium) {
+	barren := newBarren(t)
+	pages := map[string]string{
+		"routes": s.admin + "/", "no match": s.admin + "/?q=none", "refused": s.admin + "/?state=refused", "absent": s.admin + "/nowhere",
+		"agents": s.admin + "/agents", "no agent matches": s.admin + "/agents?q=none", "refusals": s.admin + "/refusals",
+		"all refusals": s.admin + "/refusals?show=all", "policy": s.admin + "/policy", "agent": s.agent + "/",
+		"barren routes": barren + "/", "barren agents": barren + "/agents", "barren refusals": barren + "/refusals", "barren policy": barren + "/policy",
+		"unknown route": s.route("/" + strings.Repeat("a-very-long-name/", 30)),
+	}
+	for _, path := range []string{"/shop/search", "/shop/images", "/nodes/db-2/exporter", "/warehouse/queue", "/billing/invoices", "/shop/chart", "/lab/x/tools"} {
+		pages["route "+path] = s.route(path)
+	}
+	p := browser.Page(360, 800, false)
+	for name, url := range pages {
+		p.Go(url)
+		p.Await(`document.readyState === "complete" && (document.getElementById("live-text")?.textContent ?? "live") === "live"`)
+		for _, width := range []int{360, 820, 821, 1180, 1181, 1280} {
+			p.Resize(width, 800)
+			if err := p.Eval(grown, nil); err != nil {
+				t.Fatal(err)
+			}
+			checkWidth(t, p, fmt.Sprintf("%s at %d px", name, width))
+			screenshot(t, p, fmt.Sprintf("%s-%d", strings.NewReplacer(" ", "-", "/", "_").Replace(name), width))
+		}
+	}
+}
+
+// newBarren is a proxy to which nobody has come and whose certificate has ended. It
+// returns its dashboard, which says so, and what to do next.
+func newBarren(t *testing.T) string {
+	t.Helper()
+	s := newSite(t)
+	leaf := proxyLeaf
+	leaf.NotBefore, leaf.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(6*time.Second)
+	proxy := s.startProxy(s.files("proxy", leaf)...)
+	admin := "http://" + proxy.Await(`"admin":"([^"]+)"`)
+	said := map[string][]string{
+		"/":         {"No route is registered.", "SALLYPORT_PROXY_ADDRS", "SALLYPORT_TARGETS"},
+		"/agents":   {"No agent is connected.", "SALLYPORT_TUNNEL_ADDR"},
+		"/refusals": {"Nothing is refused now.", "None that needs a look."},
+		"/policy":   {"no valid certificate", "own certificate expired", ">ended<"},
+	}
+	testenv.Eventually(t, func() error {
+		for path, texts := range said {
+			response, err := http.Get(admin + path)
+			if err != nil {
+				return err
+			}
+			body, err := io.ReadAll(response.Body)
+			response.Body.Close()
+			if err != nil {
+				return err
+			}
+			for _, text := range texts {
+				if !strings.Contains(string(body), text) {
+					return fmt.Errorf("%s does not say %q: %s", path, text, body)
+				}
+			}
+		}
+		return nil
+	})
+	return admin
 }
 
 // contrast finds text whose colour is too close to what it stands on, by the formula of

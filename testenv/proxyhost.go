@@ -143,6 +143,9 @@ func (p *Proxy) CountRoutes(q proxy.RouteQuery) proxy.RouteCounts { return p.pro
 // Refusals are what the proxy refused lately, the latest first.
 func (p *Proxy) Refusals() []proxy.RefusalInfo { return p.proxy.Refusals() }
 
+// DiscoveryBegins says whether discovery answers yet, and when it begins to.
+func (p *Proxy) DiscoveryBegins() (at time.Time, answers bool) { return p.proxy.DiscoveryBegins() }
+
 // Sessions are those that the proxy has, the oldest first.
 func (p *Proxy) Sessions() []proxy.SessionInfo { return p.proxy.Sessions() }
 

@@ -217,3 +217,30 @@ func TestReadmeProductionData(t *testing.T) {
 		}
 	}
 }
+
+// What the README does on two machines gives each of them what its daemon needs, and
+// certificates that can be renewed as it says.
+func TestReadmeTwoMachines(t *testing.T) {
+	t.Parallel()
+	m := &migration{&site{t: t}, string(read(t, "../README.md")), t.TempDir()}
+	for _, program := range []string{"sallyport-proxy", "sallyport-agent"} {
+		if dir := filepath.Dir(testenv.Build(t, program)); dir != filepath.Dir(testenv.Build(t, "sallyport")) {
+			t.Fatalf("%s is in %s", program, dir)
+		}
+	}
+	issue := blocks(m.guide, "sh", "sallyport pki init ")[0]
+	m.shell(issue)
+	_, issue, _ = strings.Cut(issue, "\n")
+	m.shell(strings.ReplaceAll(issue, "pki issue ", "pki issue --force "))
+	for machine, daemon := range map[string]string{"outside": "sallyport-proxy", "inside": "sallyport-agent"} {
+		check := daemon + " check"
+		block := blocks(m.guide, "sh", check+" && "+daemon)[0]
+		said := m.shell("mkdir at-" + machine + "; cp -r " + machine + " at-" + machine + "/certs; cd at-" + machine + "\n" + strings.ReplaceAll(block, check+" && "+daemon, check))
+		if !strings.Contains(said, "the configuration is good") {
+			t.Errorf("%s: %s", machine, said)
+		}
+		if keys := m.shell("find at-" + machine + " -name '*ca-key*'"); keys != "" {
+			t.Errorf("%s holds the authority's key", machine)
+		}
+	}
+}

@@ -39,7 +39,7 @@ type broken struct {
 func TestReadmeTroubleshooting(t *testing.T) {
 	t.Parallel()
 	b := &broken{site: newSite(t)}
-	b.proxy = b.startProxy(b.files("proxy", proxyLeaf)...)
+	b.proxy = b.startProxy(append(b.files("proxy", proxyLeaf), "SALLYPORT_DISCOVERY_WARMUP=0s")...)
 	b.client = b.site.client()
 	down, slow := "http://127.0.0.1:1/metrics", testenv.Slow(t).URL
 	b.agent = b.startAgent(append(b.files("agent", agentLeaf), "SALLYPORT_MAX_RESPONSE_BYTES=64KiB",
@@ -47,6 +47,7 @@ func TestReadmeTroubleshooting(t *testing.T) {
 			",/team-a/node/large="+testenv.Body(t, testenv.Exposition(200_000)).URL+",/team-b/x="+down)...)
 	b.targets()
 	b.refusals()
+	b.jobs()
 	b.strangers()
 	b.agents()
 	var text strings.Builder
@@ -99,7 +100,7 @@ var masked = []struct {
 }{
 	{regexp.MustCompile(`127\.0\.0\.1:[0-9]{4,5}`), "127.0.0.1:…"},
 	{regexp.MustCompile(`\b[A-Z2-7]{26}\b`), "…"},
-	{regexp.MustCompile(`(session|after|took)=\S+`), "$1=…"},
+	{regexp.MustCompile(`(session|after|took|lasted)=\S+`), "$1=…"},
 	{regexp.MustCompile(`20[0-9-]+T[0-9:.]+Z`), "…"},
 	{regexp.MustCompile(`unix:///[^"]+`), "unix:///…: …"},
 	{regexp.MustCompile(`gave up after [0-9.]+s`), "gave up after …"},
@@ -175,13 +176,13 @@ func (b *broken) strangers() {
 	}
 	b.tell("The scraper shows no credential.", "No answer: the handshake fails.",
 		"Give the job `cert_file` and `key_file` in its `tls_config`. Under `SALLYPORT_SCRAPE_CLIENT_AUTH=optional` the answer is 401 `unauthenticated`, and the line says `scraper without a credential`.",
-		line(b.proxy, "proxy", "handshake failed", `"listener":"scrape"`))
+		line(b.proxy, "proxy", "handshake failed", `"reason":"no_certificate"`))
 	other := testenv.Execute(b.t, append(b.files("lost", agentLeaf), "SALLYPORT_PROXY_ADDRS="+b.tunnel, "SALLYPORT_ADMIN_ADDR=off",
 		"SALLYPORT_PROXY_ID="+testenv.ID("other"), "SALLYPORT_TARGETS=/team-a/node/lost=http://127.0.0.1:1/"), testenv.Build(b.t, "sallyport-agent"))
-	answer := b.expect("/team-a/node/lost", "404 `not_found`.")
-	b.tell("The agent expects another proxy.", answer,
-		"`SALLYPORT_PROXY_ID` is not the ID in the proxy's certificate, or another answers at that address. Nothing was sent to it.",
-		line(other, "agent", "no session, trying again until there is one", `"hint":"another`))
+	b.expect("/team-a/node/lost", "404 `not_found`.")
+	b.tell("The agent expects another proxy.", "404 `not_found`; where the proxy knows the route from before, 503 `agent_gone`.",
+		"`SALLYPORT_PROXY_ID` is not the ID in the proxy's certificate, or another answers at that address. Nothing was sent to it: the proxy sees a peer that refuses it.",
+		line(other, "agent", "no session, trying again until there is one", `"hint":"another`), line(b.proxy, "proxy", "handshake failed", `"listener":"tunnel"`))
 }
 
 func (b *broken) agents() {
@@ -219,7 +220,7 @@ func (b *broken) expiring() {
 	})
 	b.tell("A certificate has ended.", answer,
 		"Renew it: new files are read within two seconds, and the agent comes back by itself. A warning comes when a sixth of its life is left; alert on `sallyport_certificate_expiry_timestamp_seconds`.",
-		soon, ended, said)
+		soon, ended, said, line(b.proxy, "proxy", "session closed", `"agent":"`+testenv.ID("team-a/old")+`"`))
 }
 
 // stale is an agent whose Workload API is gone.
@@ -243,5 +244,5 @@ func (b *broken) stale() {
 	api.Stop()
 	said := line(agent, "agent", "no update from the Workload API: what it gave serves until its end", "")
 	b.tell("An SVID is not renewed any more.", b.expect("/team-a/spiffe/x", "200."),
-		"Until it ends all goes on, and then as above. Mend the SPIRE agent; `sallyport_identity_source_up` is 0 meanwhile.", said)
+		"Until it ends all goes on, and then as above. Mend the SPIRE agent. Where the Workload API does not answer, `sallyport_identity_source_up` is 0 meanwhile. Where it answers with the old SVID that stays 1: the dashboard's Agents have it as not renewed from the last third of its life, and the agent's log warns as above in the last sixth.", said)
 }

@@ -37,12 +37,13 @@ func (s *service) administer(ctx context.Context, listener net.Listener, book *h
 func (s *service) newAdmin(book *handshakes.Book) (*admin.Server, error) {
 	server := admin.New(s.ready, s.registry, s.log)
 	sources := map[string]func() authn.Health{"tunnel": s.own.Health}
+	renewals := map[string]string{"tunnel": s.settings.Own.Renewal()}
 	if s.scrape != nil {
-		sources["scrape"] = s.scrape.Health
+		sources["scrape"], renewals["scrape"] = s.scrape.Health, s.settings.Scrape.Renewal()
 	}
 	return server, dashboard.Mount(server, dashboard.Parts{
 		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return s.self().ID },
-		Sources: sources, Strangers: book.Strangers, Version: release.Version(), Log: s.log,
+		Sources: sources, Renewals: renewals, Strangers: book.Strangers, Version: release.Version(), Log: s.log,
 	})
 }
 

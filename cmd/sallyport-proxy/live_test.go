@@ -21,10 +21,10 @@ import (
 
 // liveProxy is the whole daemon in this process.
 type liveProxy struct {
-	t             *testing.T
-	dir           string
-	admin, scrape string
-	client        *http.Client
+	t                     *testing.T
+	dir                   string
+	admin, scrape, tunnel string
+	client                *http.Client
 }
 
 // lockedBuffer is a log that is read while it is written.
@@ -49,42 +49,57 @@ func (b *lockedBuffer) String() string {
 // must go well, when the function that it returns is called.
 func startLive(t *testing.T) (*liveProxy, func()) {
 	t.Helper()
+	p := newLive(t, 0)
+	p.write("policy/register.rego", "package sallyport.register\n\nallow := false\n")
+	p.write("policy/scrape.rego", "package sallyport.scrape\n\nallow := false\n\nreasons contains \"one\"\n")
+	return p, p.start("SALLYPORT_POLICY=" + p.file("policy"))
+}
+
+// newLive has certificates, that of the proxy for so long; 0: for as long as usual.
+func newLive(t *testing.T, lifetime time.Duration) *liveProxy {
+	t.Helper()
 	p := &liveProxy{t: t, dir: t.TempDir()}
 	if _, err := pki.Init(p.file("certs"), pki.InitOptions{TrustDomain: "example.org"}); err != nil {
 		t.Fatal(err)
 	}
-	for name, request := range map[string]pki.Request{
-		"proxy":      {Role: pki.Proxy, SPIFFEID: "spiffe://example.org/proxy", DNSNames: []string{"localhost"}},
-		"prometheus": {Role: pki.Scraper, SPIFFEID: "spiffe://example.org/prometheus"},
+	for _, options := range []pki.IssueOptions{
+		{Name: "proxy", Lifetime: lifetime, Request: pki.Request{Role: pki.Proxy, SPIFFEID: "spiffe://example.org/proxy", DNSNames: []string{"localhost"}}},
+		{Name: "prometheus", Request: pki.Request{Role: pki.Scraper, SPIFFEID: "spiffe://example.org/prometheus"}},
+		{Name: "agent", Request: pki.Request{Role: pki.Agent, SPIFFEID: "spiffe://example.org/team-a/node"}},
 	} {
-		if _, err := pki.Issue(p.file("certs"), pki.IssueOptions{Request: request, Name: name}); err != nil {
+		if _, err := pki.Issue(p.file("certs"), options); err != nil {
 			t.Fatal(err)
 		}
 	}
-	p.write("policy/register.rego", "package sallyport.register\n\nallow := false\n")
-	p.write("policy/scrape.rego", "package sallyport.scrape\n\nallow := false\n\nreasons contains \"one\"\n")
-	environ := []string{
+	return p
+}
+
+// start runs the daemon in this environment, until the function is called.
+func (p *liveProxy) start(more ...string) (stop func()) {
+	t := p.t
+	t.Helper()
+	environ := append([]string{
 		"SALLYPORT_TUNNEL_ADDR=127.0.0.1:0", "SALLYPORT_SCRAPE_ADDR=127.0.0.1:0", "SALLYPORT_ADMIN_ADDR=127.0.0.1:0",
 		"SALLYPORT_TLS_CERT_FILE=" + p.file("certs/proxy.pem"), "SALLYPORT_TLS_KEY_FILE=" + p.file("certs/proxy-key.pem"),
 		"SALLYPORT_TLS_CA_FILE=" + p.file("certs/ca.pem"),
-		"SALLYPORT_POLICY=" + p.file("policy"), "SALLYPORT_AUDIT_LOG=" + p.file("audit.log"), "SALLYPORT_LOG_FORMAT=json",
-	}
+		"SALLYPORT_AUDIT_LOG=" + p.file("audit.log"), "SALLYPORT_LOG_FORMAT=json",
+	}, more...)
 	var log lockedBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	go func() { done <- run(ctx, nil, environ, io.Discard, &log) }()
 	until(t, "the listeners", func() bool {
 		for line := range strings.Lines(log.String()) {
-			var entry struct{ Msg, Admin, Scrape string }
+			var entry struct{ Msg, Admin, Scrape, Tunnel string }
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" {
-				p.admin, p.scrape = entry.Admin, entry.Scrape
+				p.admin, p.scrape, p.tunnel = entry.Admin, entry.Scrape, entry.Tunnel
 				return true
 			}
 		}
 		return false
 	})
 	p.dial()
-	return p, func() {
+	return func() {
 		t.Helper()
 		p.client.CloseIdleConnections()
 		cancel()

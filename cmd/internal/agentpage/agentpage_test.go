@@ -84,6 +84,9 @@ func TestPageTellsOfItsCertificate(t *testing.T) {
 			if !strings.Contains(body, want) || strings.Contains(body, "renew the files") != (want != "") {
 				t.Errorf("at %v it does not say %q", time.Now(), want)
 			}
+			if ended := strings.Contains(want, "has ended"); strings.Contains(body, "none any more") != ended || ended && strings.Contains(body, "none yet") {
+				t.Errorf("at %v it does not say that there was an identity", time.Now())
+			}
 			time.Sleep(130 * time.Minute)
 		}
 	})

@@ -39,7 +39,7 @@ func (d *document) head(title string, meta markup) {
 // foot ends the page.
 func (d *document) foot(id, version string) {
 	d.markup("\n</main>\n<footer class=\"wide\">\n<p>")
-	d.id(id, `no identity yet`)
+	d.id(id, `no valid certificate`)
 	d.value(` · sallyport-agent `, version, "</p>\n</footer>\n</body>\n</html>\n")
 }
 
@@ -52,14 +52,14 @@ func (d *document) id(id string, none markup) {
 }
 
 func (d *document) identity(name, id string, notAfter time.Time) {
+	word, none := markup(`<dt>Certificate ends</dt><dd>`), markup(`none yet`)
+	if !notAfter.IsZero() && d.now.After(notAfter) {
+		word, none = `<dt>Certificate ended</dt><dd>`, `none any more`
+	}
 	d.value("<dl class=\"facts\">\n<dt>Name</dt><dd>", name, "</dd>\n<dt>Identity</dt><dd>")
-	d.id(id, `none yet`)
+	d.id(id, none)
 	d.markup("</dd>\n")
 	if !notAfter.IsZero() {
-		word := markup(`<dt>Certificate ends</dt><dd>`)
-		if d.now.After(notAfter) {
-			word = `<dt>Certificate ended</dt><dd>`
-		}
 		d.markup(word)
 		d.ago(notAfter)
 		d.markup("</dd>\n")
@@ -120,6 +120,10 @@ func (d *document) session(p agent.ProxyInfo) {
 
 // targets is a table by its roles too: on a narrow screen the style makes its rows cards.
 func (d *document) targets(routes []agent.RouteInfo) {
+	if len(routes) == 0 {
+		d.markup(`<section aria-labelledby="h-targets"><h2 id="h-targets">Targets</h2><p class="none">There is none: name what to scrape in <code>SALLYPORT_TARGETS</code>, or in the file of <code>SALLYPORT_TARGETS_FILE</code>.</p></section>`)
+		return
+	}
 	d.markup(`<section aria-labelledby="h-targets"><h2 id="h-targets">Targets</h2>
 <table class="routes targets" role="table">
 <caption class="unseen">Targets by path, with the proxies' answers and how the last scrape went</caption>

@@ -38,6 +38,7 @@ type Proxy interface {
 	Refusals() []proxy.RefusalInfo
 	ForgottenRefusals() proxy.ForgottenRefusals
 	Decisions() []proxy.DecisionCount
+	DiscoveryBegins() (at time.Time, answers bool)
 }
 
 // Parts are what a dashboard shows.
@@ -50,6 +51,8 @@ type Parts struct {
 	ID func() string
 	// Sources are those of the proxy's certificates, by the side they are for.
 	Sources map[string]func() authn.Health
+	// Renewals say what to do about such a certificate that ends and has no successor.
+	Renewals map[string]string
 	// Strangers are handshakes that failed lately, the latest first.
 	Strangers func() []Stranger
 	Version   string
@@ -154,7 +157,11 @@ func (d *Dashboard) alerts() []alert {
 		text, _, _ := strings.Cut(failure.Error, "\n")
 		alerts = append(alerts, alert{"The policy does not load, the one before stays in force.", text, "/policy"})
 	}
+	now := time.Now()
 	for _, of := range d.sources() {
+		if of.Material != nil && !of.NotAfter.IsZero() && now.After(of.NotAfter) {
+			alerts = append(alerts, alert{Title: "The certificate of the " + of.Side + " side has ended.", Text: ended(of.NotAfter, d.Renewals[of.Side]), Href: "/policy"})
+		}
 		if of.Cause != "" {
 			alerts = append(alerts, alert{Title: "The source of certificates of the " + of.Side + " side is not well.", Text: of.Cause, Href: "/policy"})
 		}
@@ -163,6 +170,15 @@ func (d *Dashboard) alerts() []alert {
 		}
 	}
 	return alerts
+}
+
+// ended says what no longer goes without a certificate, and what renews it.
+func ended(at time.Time, renewal string) string {
+	text := "That was at " + at.UTC().Format("2 Jan 15:04:05 UTC") + ": nobody new can connect."
+	if renewal != "" {
+		text += " To mend it, " + renewal
+	}
+	return text
 }
 
 // counts are the numbers of all routes, made at most once in an interval for however

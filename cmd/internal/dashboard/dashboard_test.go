@@ -37,6 +37,7 @@ type fake struct {
 	sessions []proxy.SessionInfo
 	refusals []proxy.RefusalInfo
 	lacks    proxy.ForgottenRefusals
+	begins   time.Time
 }
 
 func (f *fake) Browse(q proxy.RouteQuery) (page proxy.RoutePage) {
@@ -70,6 +71,7 @@ func (f *fake) BrowseSessions(q proxy.SessionQuery) ([]proxy.SessionInfo, string
 func (f *fake) Scrapes(proxy.RouteQuery) ([]proxy.ScrapeInfo, string) { return nil, "" }
 func (f *fake) Refusals() []proxy.RefusalInfo                         { return slices.Clone(f.refusals) }
 func (f *fake) ForgottenRefusals() proxy.ForgottenRefusals            { return f.lacks }
+func (f *fake) DiscoveryBegins() (time.Time, bool)                    { return f.begins, f.begins.IsZero() }
 func (f *fake) Decisions() []proxy.DecisionCount {
 	return []proxy.DecisionCount{{Action: "register", Allow: 1}}
 }

@@ -33,7 +33,10 @@ func newRefusal(r proxy.RefusalInfo, policy authz.Status) refusal {
 	if r.Why != "" || r.Fault != "" || len(r.Reasons) == 0 {
 		shown.Whys = []string{why(r)}
 	}
-	if r.Route != "" && r.Action != "admin" {
+	switch {
+	case r.Action == "scrape" && r.Route == proxy.DiscoveryPath: // which is no route
+		shown.What = "to find any route at"
+	case r.Route != "" && r.Action != "admin":
 		shown.Href = routeHref(r.Route)
 	}
 	if len(r.Input) > maxShownInput {
@@ -64,7 +67,7 @@ func (d *Dashboard) refusals(query url.Values) (page.View, error) {
 	every := query.Get("show") == "all"
 	tabs := []tab{
 		{Href: "/refusals", Text: "Standing", State: refused, Count: standing, Here: !every, More: lacks.Agents.Standing || lacks.Scrapers.Standing},
-		{Href: "/refusals?show=all", Text: "All that is remembered", Count: len(all), Here: every},
+		{Href: "/refusals?show=all", Text: "All lately", Count: len(all), Here: every},
 	}
 	if err := d.frame.Part(&v, "tabs", "tabs", tabs); err != nil {
 		return v, err

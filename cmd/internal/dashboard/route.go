@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/seed-951114d4/sallyport/cmd/internal/page"
+	tunnelv1 "github.com/seed-951114d4/sallyport/proto/tunnel/v1"
 	"github.com/seed-951114d4/sallyport/proxy"
 )
 
@@ -27,6 +28,7 @@ type story struct {
 	Slowest  float64
 	Refusals []refusal
 	Labels   []pair // of a route that is gone
+	Ended    string // why its last session did
 }
 
 // holder is one session that holds the route.
@@ -84,7 +86,7 @@ func (d *Dashboard) story(path string) story {
 		s.Known, s.row = true, routeRow(infos)
 		last := infos[len(infos)-1]
 		s.Scrapes, s.Failure, s.Chart = last.Recent, last.Failure, spark(last.Recent, large)
-		s.Labels = pairs(last.Labels)
+		s.Labels, s.Ended = pairs(last.Labels), last.GoneReason
 		for _, scrape := range s.Scrapes {
 			s.Slowest = max(s.Slowest, scrape.Duration)
 		}
@@ -128,6 +130,9 @@ func (s *story) advise(target *proxy.TargetInfo) []advice {
 	switch s.State {
 	case gone:
 		add("The agent is gone", gone, proxy.AdviceGone)
+		if s.Ended != "" {
+			all[0].Means += " Its last session ended at " + s.Since.UTC().Format("2 Jan 15:04:05 UTC") + ": " + s.Ended + "."
+		}
 	case failing:
 		add("Scrapes fail: "+string(s.Outcome), failing, s.Outcome)
 	case served: // what a scraper did wrong does not make it fail
@@ -144,6 +149,8 @@ func (s *story) advise(target *proxy.TargetInfo) []advice {
 			add("An offer is denied", refused, proxy.AdviceDenied)
 		case r.Action == "scrape" && denied(r.RefusalInfo):
 			add("A scraper was refused lately", refused, proxy.AdviceScraper)
+		case r.Action == "scrape" && tunnelv1.CheckPath(r.Route) != nil:
+			add("It can be no route", gone, proxy.AdviceMalformed)
 		case r.Action == "scrape" && !s.Known:
 			add("Nobody has registered it", gone, proxy.AdviceAbsent)
 		}

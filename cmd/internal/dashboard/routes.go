@@ -70,6 +70,9 @@ type found struct {
 	More          bool // than is known
 	Filtered      bool
 	First, Next   string // links, "" for none
+	// Cold: discovery does not answer yet. Begins is when it does; zero: nobody knows.
+	Cold   bool
+	Begins time.Time
 }
 
 // routes is the page that everybody sees first.
@@ -102,7 +105,8 @@ func (d *Dashboard) routes(query url.Values) (page.View, error) {
 			return v, err
 		}
 	}
-	n := found{Matching: matching, All: total, More: more, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
+	begins, answers := d.Proxy.DiscoveryBegins()
+	n := found{Cold: !answers, Begins: begins, Matching: matching, All: total, More: more, Filtered: f.State != "" || f.Search != "" || f.Outcome != ""}
 	if f.After != "" {
 		n.First = f.href(f.State, "")
 	}

@@ -62,6 +62,50 @@ func TestInputsOfRefusals(t *testing.T) {
 	}
 }
 
+// A listing from which all was withheld is told of, and leads to no route's page.
+func TestEmptyListingIsShown(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "scrape", Effect: "denied", Identity: "i", Route: proxy.DiscoveryPath, Reasons: []string{"not you"}, Standing: true, Last: time.Now(), Input: json.RawMessage(`{}`)}}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{Name: "builtin:default"}, nil), "/refusals")
+	if !strings.Contains(body, "to find any route at") || !strings.Contains(body, "not you") || !strings.Contains(body, "policy eval") || strings.Contains(body, "/route?path") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
+// Of a path that can be no route's its page says what is wrong with it.
+func TestAdviceOnMalformedPaths(t *testing.T) {
+	t.Parallel()
+	f := &fake{refusals: []proxy.RefusalInfo{{Action: "scrape", Effect: "refused", Identity: "i", Route: "/metrics", Why: "does the job lack it?", Standing: true, Last: time.Now()}}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/metrics")
+	if !strings.Contains(body, "does the job lack it?") || !strings.Contains(body, "lacks metrics_path") || strings.Contains(body, "nobody asked for it") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
+// A route that is gone tells why its last session ended.
+func TestGoneRouteSaysWhy(t *testing.T) {
+	t.Parallel()
+	f, since := oneRoute(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.routes[0].State, f.routes[0].Session, f.routes[0].GoneSince, f.routes[0].GoneReason = "gone", "", &since, "the certificate ended"
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/route?path=/a")
+	if !strings.Contains(body, "Its last session ended at 2 Jan 03:04:05 UTC: the certificate ended.") || !strings.Contains(body, "SALLYPORT_PROXY_ID") {
+		t.Errorf("the page: %s", body)
+	}
+}
+
+// While discovery does not answer yet, the first page says so, and until when.
+func TestWarmUpIsShown(t *testing.T) {
+	t.Parallel()
+	for begins, want := range map[time.Time]bool{{}: false, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC): true} {
+		f := oneRoute()
+		f.begins = begins
+		_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/")
+		if strings.Contains(body, "Discovery answers 503") != want || strings.Contains(body, "2 Jan 03:04:05") != want {
+			t.Errorf("it begins at %s: %s", begins, body)
+		}
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()

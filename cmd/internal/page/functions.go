@@ -17,6 +17,7 @@ func Functions() template.FuncMap {
 		"ago":      func(t time.Time) template.HTML { return moment(t, "ago") },
 		"until":    func(t time.Time) template.HTML { return moment(t, "until") },
 		"lasting":  func(t time.Time) template.HTML { return moment(t, "lasting") },
+		"over":     func(t time.Time) bool { return !time.Now().Before(t) },
 		"size":     Size,
 		"duration": Duration,
 		"plain":    Plain,

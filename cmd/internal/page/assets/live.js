@@ -110,6 +110,8 @@
       else if ("lasting" in time.dataset) text = `for ${span(Math.max(since, 0))}`;
       else text = `${span(Math.max(since, 0))} ago`;
       if (time.textContent !== text) time.textContent = text;
+      const word = time.previousElementSibling;
+      if (word && "ends" in word.dataset) word.textContent = since < 0 ? "ends" : "ended";
     }
   };
 
