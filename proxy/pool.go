@@ -238,7 +238,7 @@ func (p *pool) shortage() (text, hint string) {
 		return fmt.Sprintf("no lane came free: all lanes that the agent allows are in use: %d", p.max),
 			"raise SALLYPORT_MAX_CONCURRENT_SCRAPES of the agent, scrape less at once, or see which of its targets are slow"
 	case held < p.wanted:
-		return fmt.Sprintf("no lane came: the agent does not answer: lanes that it was asked for: %d, that it holds: %d", p.wanted, held),
+		return fmt.Sprintf("no lane came, for the agent does not answer: it holds %d of %d that it was asked for", held, p.wanted),
 			"see whether the agent is stopped, or its machine or the network to it overloaded: its status page and its log are there"
 	}
 	return "no lane came free in time", hints[Busy] // one did right then
