@@ -233,17 +233,15 @@ func (p *pool) use() laneUse {
 func (p *pool) shortage() (text, hint string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	held := len(p.idle) + len(p.lent)
-	if held < min(p.wanted, p.max) {
-		s := "s"
-		if p.wanted == 1 {
-			s = ""
-		}
-		return fmt.Sprintf("no lane came: the agent does not answer: it was asked for %d lane%s and holds %d", p.wanted, s, held),
+	switch held := len(p.idle) + len(p.lent); {
+	case len(p.lent) >= p.max:
+		return fmt.Sprintf("no lane came free: all lanes that the agent allows are in use: %d", p.max),
+			"raise SALLYPORT_MAX_CONCURRENT_SCRAPES of the agent, scrape less at once, or see which of its targets are slow"
+	case held < p.wanted:
+		return fmt.Sprintf("no lane came, for the agent does not answer: it holds %d of %d that it was asked for", held, p.wanted),
 			"see whether the agent is stopped, or its machine or the network to it overloaded: its status page and its log are there"
 	}
-	return fmt.Sprintf("no lane came free: all lanes that the agent allows are in use: %d", held),
-		"raise SALLYPORT_MAX_CONCURRENT_SCRAPES of the agent, scrape less at once, or see which of its targets are slow"
+	return "no lane came free in time", hints[Busy] // one did right then
 }
 
 // retire lends no lane any more: waiters are turned away, idle lanes closed, and

@@ -70,7 +70,7 @@ func TestNoLaneTellsWhoseFault(t *testing.T) {
 	go func() { defer close(done); scraper.Do(ctx, "GET", "/team-a/full/x") }()
 	<-gate.Arrived()
 	for path, want := range map[string][2]string{
-		"/team-a/mute/x": {"the agent does not answer: it was asked for 1 lane and holds 0\n", "its machine"},
+		"/team-a/mute/x": {"the agent does not answer: it holds 0 of 1 that it was asked for\n", "its machine"},
 		"/team-a/full/x": {"all lanes that the agent allows are in use: 1\n", "raise SALLYPORT_MAX_CONCURRENT_SCRAPES"},
 	} {
 		answer := scraper.Get(path, timeout, "0.3")

@@ -309,7 +309,7 @@ func (s *session) parting(why *refusal) (reason, word string, level slog.Level) 
 	case why != nil:
 		return why.Error(), why.endWord(), slog.LevelWarn
 	case !s.draining.Load():
-		return "the connection broke: the agent crashed, or the network between", left, slog.LevelWarn
+		return "the connection broke: the agent crashed or is stopped, or the network between failed", left, slog.LevelWarn
 	}
 	return "the agent left", left, slog.LevelInfo
 }

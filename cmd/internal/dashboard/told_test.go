@@ -106,6 +106,20 @@ func TestWarmUpIsShown(t *testing.T) {
 	}
 }
 
+// A refusal that does not stand any more says what ended it.
+func TestRefusalSaysWhatEndedIt(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	f := &fake{refusals: []proxy.RefusalInfo{
+		{Action: "register", Effect: "denied", Identity: "i", Route: "/a", Last: at, Settled: &at},
+		{Action: "register", Effect: "denied", Identity: "i", Route: "/b", Last: at, TakenBack: &at},
+	}}
+	_, body, _ := get(t, newServer(t, f, authz.Status{}, nil), "/refusals?show=all")
+	if strings.Count(body, "Allowed <time") != 1 || strings.Count(body, "Taken back <time") != 1 {
+		t.Errorf("the page: %s", body)
+	}
+}
+
 // Where refusals were forgotten the pages do not say that there are no others.
 func TestForgottenRefusalsAreTold(t *testing.T) {
 	t.Parallel()

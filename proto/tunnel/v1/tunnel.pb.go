@@ -944,7 +944,8 @@ func (x *RouteAnswer) GetDecisionId() string {
 	return ""
 }
 
-// Withdraw takes routes back for good. It has no answer.
+// Withdraw takes routes back for good, and offers that were refused. It has no
+// answer.
 type Withdraw struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Paths         []string               `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
