@@ -63,7 +63,7 @@ func New(w io.Writer, cfg Config) *slog.Logger {
 func newLogger(w io.Writer, cfg Config, terminal bool) *slog.Logger {
 	level := slog.Level(cfg.Level)
 	if cfg.Format == JSON || cfg.Format != Text && !terminal {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}))
+		return slog.New(slog.NewJSONHandler(lines{w}, &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}))
 	}
 	return slog.New(printable{tint.NewTextHandler(w, &tint.Options{
 		Level:      level,
