@@ -95,6 +95,9 @@ func claimed(err error, leaf *x509.Certificate) error {
 const maxClaim = 256
 
 func (e *Error) Error() string {
+	if e.cause == nil {
+		return string(e.Reason)
+	}
 	text := e.cause.Error()
 	if len(text) <= maxErrorText {
 		return text

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // noticeMalformed tells the operator of a path that can be no route's, and what is wrong
 // with it. The path may be any bytes.
 func (s scrapes) noticeMalformed(r *http.Request, scraper authn.Identity, fault error) {
-	sent, _, _ := strings.Cut(r.RequestURI, "?")
+	sent := shownURI(r.RequestURI)
 	path := oneLine(sent, tunnelv1.MaxPath)
 	why, hint := malformed(sent, fault)
 	s.rejections.absent(scraper, remoteIP(r), path, why)
@@ -20,6 +21,26 @@ func (s scrapes) noticeMalformed(r *http.Request, scraper authn.Identity, fault 
 		s.log.Warn("scrape of what can be no route's path", "route", path, "scraper", scraper.String(), "remote", r.RemoteAddr,
 			"outcome", string(NotFound), "reason", why, "hint", hint)
 	}
+}
+
+// queryMark begins a query, also where a scrape job has it in metrics_path.
+var queryMark = regexp.MustCompile(`\?|%3[Ff]`)
+
+// shownURI is what may be shown of what a scraper asked for: no query, which may hold a
+// secret, and of a whole URL no authority, which may hold a password.
+func shownURI(uri string) string {
+	if at := queryMark.FindStringIndex(uri); at != nil {
+		uri = uri[:at[0]]
+	}
+	if strings.HasPrefix(uri, "/") {
+		return uri
+	}
+	scheme, rest, whole := strings.Cut(uri, "://")
+	if !whole {
+		return uri[strings.LastIndexByte(uri, '@')+1:]
+	}
+	_, path, _ := strings.Cut(rest, "/")
+	return scheme + "://.../" + path
 }
 
 // malformed says what is wrong with a path, the likeliest mistakes first.

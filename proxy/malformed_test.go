@@ -108,3 +108,30 @@ func TestDeniedScrapeNamesItsDecision(t *testing.T) {
 	}
 	t.Error("no such line")
 }
+
+// What is shown of a malformed path holds no secret: a query that stands in metrics_path
+// comes with its mark escaped, and who takes the proxy for an HTTP proxy sends a password.
+func TestMalformedPathsHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	w := testenv.Start(t, testenv.Config{})
+	conn := dial(t, w, w.Leaf(pki.Request{Role: pki.Scraper, SPIFFEID: testenv.ID("prometheus")}))
+	in := bufio.NewReader(conn)
+	for _, target := range []string{"/team-a/probe%3Ftarget=x&token=s3cret", "/team-a/probe%3ftoken=s3cret", "http://user:s3cret@target:9100/metrics"} {
+		if _, err := io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %d, %v", target, answer.StatusCode, err)
+		}
+	}
+	if refusals := w.Proxy.Refusals(); len(refusals) != 2 || strings.Contains(fmt.Sprintf("%+v", refusals), "s3cret") {
+		t.Errorf("remembered: %+v", refusals)
+	}
+	if strings.Contains(w.Logs.String(), "s3cret") {
+		t.Error("the log has it")
+	}
+}

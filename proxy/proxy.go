@@ -116,6 +116,7 @@ func New(cfg Config, parts Parts) (*Proxy, error) {
 		discovery:  newDiscovery(cfg),
 		rejections: newRejections(),
 	}
+	p.routes.claims = maxClaimed(cfg)
 	var err error
 	if p.metrics, err = newMetrics(p, parts.Metrics); err != nil {
 		return nil, err
@@ -207,8 +208,9 @@ func (p *Proxy) sweep(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			p.routes.prune(now.Add(-p.cfg.Retention))
-			for id, lines := range p.paces.sweep(now) {
-				p.log.Warn("an agent registers and withdraws more than is logged", "agent", id.String(), "lines_left_out", lines)
+			for _, h := range p.paces.sweep(now) {
+				p.log.Warn("an agent offers more than is taken or logged at once", "agent", h.identity.String(),
+					"offers_slowed_down", h.slowed, "lines_left_out", h.unsaid)
 			}
 			p.browsing.rest(now)
 			for _, s := range p.sessions.all() {

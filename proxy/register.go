@@ -124,7 +124,7 @@ func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAns
 	case !d.Allow:
 		answer.Code, answer.Reasons = tunnelv1.RouteAnswer_DENIED, d.Reasons
 		effect = authz.Denied
-		if t.paces.mayLog(s.identity) {
+		if t.paces.mayLog(s.identity, true) {
 			t.logDenied("registration", s, path, d)
 		}
 	case err == nil:
@@ -145,8 +145,9 @@ func (t *tunnel) answer(s *session, event verdict, err error) *tunnelv1.RouteAns
 
 // tell logs what an agent's offers came to, as often as its pace lets it.
 func (t *tunnel) tell(s *session, level slog.Level, message string, more ...any) {
-	if t.paces.mayLog(s.identity) {
-		t.log.With("session", s.id, "agent", s.identity.String()).Log(context.Background(), level, message, more...)
+	ctx := context.Background()
+	if t.log.Enabled(ctx, level) && t.paces.mayLog(s.identity, level >= slog.LevelWarn) {
+		t.log.With("session", s.id, "agent", s.identity.String()).Log(ctx, level, message, more...)
 	}
 }
 
@@ -233,10 +234,13 @@ func (t *tunnel) withdraw(s *session, paths []string) {
 	var others []string
 	for _, path := range paths {
 		if t.routes.withdraw(s, path) {
-			t.tell(s, slog.LevelInfo, "route withdrawn", "route", path)
+			t.log.Debug("route withdrawn", "session", s.id, "agent", s.identity.String(), "route", path)
 		} else {
 			others = append(others, path)
 		}
+	}
+	if withdrawn := len(paths) - len(others); withdrawn > 0 {
+		t.tell(s, slog.LevelInfo, "routes withdrawn", "routes", withdrawn)
 	}
 	t.rejections.takeBack(s, others)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ var (
 	// errEnded means that the session ended while its route was decided.
 	errEnded = errors.New("the session has ended")
 	// errClaims means that the identity has the proxy remember enough.
-	errClaims = fmt.Errorf("this identity's routes claim more than %d MiB in paths, labels and targets", maxClaimed>>20)
+	errClaims = errors.New("this identity's routes claim more in paths, labels and targets than 800 bytes for each that it may hold by SALLYPORT_MAX_ROUTES_PER_SESSION and SALLYPORT_MAX_SESSIONS_PER_IDENTITY")
 )
 
 // table owns the routes. A route belongs to the first identity that registers
@@ -52,13 +53,19 @@ type tally struct {
 	claimed      int // bytes that its sessions claim of their routes
 }
 
-// maxClaimed bounds what one identity may have the proxy remember of its claims, in bytes
-// as they cross the tunnel: routes have a path, labels and a target, of up to 11 KiB.
-// All that sixteen sessions may hold by default is within it at 800 bytes a route.
-const maxClaimed = 64 << 20
+// maxClaimed is how much one identity may have the proxy remember of its claims, in bytes
+// as they cross the tunnel: 800 for each route that its sessions may hold, which is 61 MiB
+// by default. A route has a path, labels and a target, of up to 11 KiB.
+func maxClaimed(cfg Config) int {
+	const each = 800
+	if all := each * float64(cfg.MaxRoutesPerSession) * float64(cfg.MaxSessionsPerIdentity); all < math.MaxInt32 {
+		return int(all)
+	}
+	return math.MaxInt32
+}
 
 func newTable(perSession int) *table {
-	return &table{perSession: perSession, claims: maxClaimed, routes: make(map[string]*route), owners: make(map[authn.Identity]*tally)}
+	return &table{perSession: perSession, claims: math.MaxInt, routes: make(map[string]*route), owners: make(map[authn.Identity]*tally)}
 }
 
 // lookup finds the route of a path.

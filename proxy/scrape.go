@@ -144,7 +144,7 @@ func (s scrapes) fail(w http.ResponseWriter, r *http.Request, f *failure) Outcom
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stallTimeout))
 		f.write(w)
 	}
-	s.log.Debug("scrape refused", "path", r.RequestURI, "remote", r.RemoteAddr, "outcome", string(f.outcome), "error", f.Error())
+	s.log.Debug("scrape refused", "path", shownURI(r.RequestURI), "remote", r.RemoteAddr, "outcome", string(f.outcome), "error", f.Error())
 	return f.outcome
 }
 

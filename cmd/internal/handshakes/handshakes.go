@@ -85,13 +85,12 @@ func (h *Book) failed(listener string) func(net.Addr, error) {
 		reason := authn.ReasonOf(err)
 		h.failures.WithLabelValues(listener, string(reason)).Inc()
 
-		level, repeats := slog.LevelWarn, 0
+		level, kind := slog.LevelWarn, (*stranger)(nil)
 		switch reason {
 		case authn.Disconnected, authn.Protocol, authn.Timeout:
-			level = slog.LevelDebug // port scans, and load balancers that ask whether we live
+			level = slog.LevelDebug // port scans, and load balancers that only connect
 		default:
-			var news bool
-			if news, repeats = h.strangers.note(listener, remote, reason, err); !news {
+			if kind = h.strangers.note(listener, remote, reason, err); !h.strangers.due(kind) {
 				return
 			}
 		}
@@ -119,8 +118,10 @@ func (h *Book) failed(listener string) func(net.Addr, error) {
 		if errors.As(err, &failed) && failed.Claim != "" {
 			attrs = append(attrs, "claims", failed.Claim, "claim_ends", failed.ClaimEnds)
 		}
-		if repeats > 0 {
-			attrs = append(attrs, "times_since_last_said", repeats)
+		if kind != nil {
+			if untold := h.strangers.tell(kind); untold > 0 {
+				attrs = append(attrs, "times_since_last_said", untold)
+			}
 		}
 		if hint := hints[reason]; hint != "" {
 			attrs = append(attrs, "hint", hint)

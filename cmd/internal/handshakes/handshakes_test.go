@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-951114d4/sallyport/authn"
 )
 
 // TestHandshakeLogIsBounded: strangers fill the metric, not the disk.
@@ -61,4 +63,36 @@ func TestHandshakesOfNoInterest(t *testing.T) {
 	if got := out.String(); strings.Count(got, "\n") != 1 || strings.Contains(got, "not_logged_before") {
 		t.Errorf("logged %q", got)
 	}
+}
+
+// Peers behind one address are told apart by what they claim to be, but one that claims to
+// be ever another takes few places.
+func TestStrangersOfOneAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		book := New(prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
+		failed := book.failed("tunnel")
+		fail := func(ip byte, claim string) {
+			failed(&net.TCPAddr{IP: net.IPv4(192, 0, 2, ip), Port: 7}, &authn.Error{Reason: authn.Expired, Claim: claim})
+			<-time.After(time.Second)
+		}
+		fail(1, "a")
+		fail(1, "b")
+		fail(1, "")
+		told := book.Strangers()
+		if len(told) != 3 || told[0].Claims != "" || told[1].Claims != "b" || told[2].Claims != "a" {
+			t.Errorf("%+v", told)
+		}
+		if n := strings.Count(out.String(), "handshake failed"); n != 3 {
+			t.Errorf("%d lines:\n%s", n, out.String())
+		}
+		fail(2, "quiet")
+		for i := range 200 {
+			fail(1, strings.Repeat("x", i+1))
+		}
+		if told := book.Strangers(); len(told) != maxPerAddress+1 || told[0].Claims != "" {
+			t.Errorf("%d kinds, the latest %+v", len(told), told[0])
+		}
+	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/seed-951114d4/sallyport/cmd/internal/dashboard"
 	"github.com/seed-951114d4/sallyport/cmd/internal/handshakes"
 	"github.com/seed-951114d4/sallyport/pki"
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 // Who fails is told of with what it claims to be and what to do about it: a certificate
@@ -73,13 +74,13 @@ func TestFailuresAreTold(t *testing.T) {
 		}
 		request(t, plain.Addr())
 	}
-	told := book.Strangers()
-	for deadline := time.Now().Add(10 * time.Second); len(told) != 2 || told[0].Count+told[1].Count != 6; told = book.Strangers() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", told)
+	var told []dashboard.Stranger
+	testenv.Eventually(t, func() error {
+		if told = book.Strangers(); len(told) != 2 || told[0].Count+told[1].Count != 6 {
+			return fmt.Errorf("%+v", told)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 	slices.SortFunc(told, func(a, b dashboard.Stranger) int { return strings.Compare(a.Reason, b.Reason) })
 	http, claimed := told[0], told[1]
 	if http.Reason != "plain_http" || http.Count != 3 || !strings.Contains(http.Hint, "scheme: https") || http.Claims != "" {

@@ -15,8 +15,9 @@ const (
 
 // CheckTarget returns nil if an agent may claim that a route leads there: to itself, or by
 // http or https to a host, a port and a path that mean the same to every reader. The
-// proxy's operator sees them as one URL, and may paste it into a shell: what would end the
-// host before its end, hide something, or be many URLs at once is no target.
+// proxy's operator sees them as one URL: what would end the host or the path before its
+// end, hide something, or be many URLs at once is no target. A path may have characters
+// that mean something to a shell, as paths do, so a command quotes it.
 func CheckTarget(t *Target) error {
 	if t.GetScheme() == "self" { // the agent's own metrics, which are nowhere else
 		if t.GetHost() != "" || t.GetPort() != 0 || t.GetPath() != "" {
@@ -34,8 +35,8 @@ func CheckTarget(t *Target) error {
 		return errors.New("the target is too long")
 	case !isHost(t.GetHost()):
 		return errors.New("the target's host has characters that no host has")
-	case path != "" && path[0] != '/', !isVisible(path):
-		return errors.New("the target's path does not begin with / or has a character that is not visible ASCII")
+	case path != "" && path[0] != '/', !isVisible(path), strings.ContainsAny(path, "?#{}<>\\^|`\""):
+		return errors.New("the target's path does not begin with / or has a character that a path escapes")
 	}
 	if _, err := url.ParseRequestURI(path); path != "" && err != nil {
 		return errors.New("the target's path is malformed")
@@ -46,12 +47,12 @@ func CheckTarget(t *Target) error {
 // isHost takes any name that a resolver might: some have _ and more. An address of IPv6
 // stands without brackets and alone may have colons, and a zone behind %.
 func isHost(host string) bool {
-	if !isVisible(host) || strings.ContainsAny(host, "@/?#[]{}<>\\`'\"") {
+	if !isVisible(host) || strings.ContainsAny(host, "@/?#[]{}<>\\`'\"$();&|*!,=^") {
 		return false
 	}
 	if strings.ContainsAny(host, ":%") {
 		addr, err := netip.ParseAddr(host)
-		return err == nil && addr.Is6()
+		return err == nil && addr.Is6() && !strings.ContainsAny(addr.Zone(), "%:")
 	}
 	return true
 }

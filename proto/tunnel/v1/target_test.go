@@ -28,6 +28,8 @@ func TestCheckTarget(t *testing.T) {
 		at("a@evil", "/"), at("a\x1b[2J", "/"), at("a b", "/"), at("h[1-100000000]", "/"), at("{a,b}", "/"), at("\u202e", "/"), at("ev\u0456l", "/"),
 		at("x/../", "/"), at("x?", "/"), at("x#", "/"), at(`x\`, "/"), at("`id`", "/"), at("'x'", "/"), at(`"x"`, "/"),
 		at("a:80", "/"), at("[::1]", "/"), at("a%40evil", "/"), at("fe80::1%a b", "/"), at("fe80::1%@evil", "/"), at("\xff", "/"),
+		at("$(id)", "/"), at("a;id", "/"), at("a|id", "/"), at("*", "/"), at("fe80::1%$(id)", "/"),
+		at("h", "/`id`"), at("h", "/{a,b}"), at("h", "/?hidden=1"), at("h", "/#hidden"), at("h", `/\`), at("h", "/a|b"),
 		at("h", "metrics"), at("h", "http://evil/"), at("h", "/a b"), at("h", "/\u009b"), at("h", "/%zz"), at("h", "@evil/"),
 	} {
 		if tunnelv1.CheckTarget(target) == nil {
