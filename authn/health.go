@@ -18,8 +18,9 @@ type Health struct {
 	// Withdrawn: the Workload API answers, but no longer gives our SVID. What it
 	// gave serves on until NotAfter.
 	Withdrawn bool
-	// NotAfter is when our own certificate ends; zero where there is none.
-	NotAfter time.Time
+	// NotBefore and NotAfter are when our own certificate begins and ends; zero where
+	// there is none.
+	NotBefore, NotAfter time.Time
 	// Rotations is how often a newer certificate of ours took over.
 	Rotations uint64
 	// Revocation tells of a revocation list that lets nobody in, "" where all is

@@ -74,7 +74,7 @@ func (h *holder) Health() Health {
 		health.Cause = h.err.Error()
 	}
 	if h.material != nil {
-		health.NotAfter = h.material.NotAfter()
+		health.NotBefore, health.NotAfter = h.material.Certificate.Leaf.NotBefore, h.material.NotAfter()
 		health.CRLNextUpdate, health.Revocation = h.material.anchors.crls.state(time.Now())
 	}
 	return health

@@ -119,7 +119,7 @@ func newBarren(t *testing.T) string {
 	said := map[string][]string{
 		"/":         {"No route is registered.", "SALLYPORT_PROXY_ADDRS", "SALLYPORT_TARGETS"},
 		"/agents":   {"No agent is connected.", "SALLYPORT_TUNNEL_ADDR"},
-		"/refusals": {"Nothing is refused now.", "None that needs a look."},
+		"/refusals": {"Nothing is known to be refused now", "None that needs a look."},
 		"/policy":   {"no valid certificate", "own certificate expired", ">ended<"},
 	}
 	testenv.Eventually(t, func() error {

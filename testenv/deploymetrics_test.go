@@ -46,7 +46,7 @@ func export(t *testing.T) exported {
 	defer transport.CloseIdleConnections()
 	all.add(t, &http.Client{Transport: transport}, "https://"+s.scrape+"/team-a/node/self")
 	// Reasons that have no series before they happen.
-	for _, reason := range []authn.Reason{authn.Disconnected, authn.Protocol, authn.Timeout} {
+	for _, reason := range []authn.Reason{authn.Disconnected, authn.PlainHTTP, authn.Protocol, authn.Timeout} {
 		all.value("sallyport_proxy_handshake_failures_total", "reason", string(reason))
 	}
 	return all

@@ -43,7 +43,7 @@ func (s *service) newAdmin(book *handshakes.Book) (*admin.Server, error) {
 	}
 	return server, dashboard.Mount(server, dashboard.Parts{
 		Proxy: s.proxy, Policy: s.policy.Status, Ready: s.ready, ID: func() string { return s.self().ID },
-		Sources: sources, Renewals: renewals, Strangers: book.Strangers, Version: release.Version(), Log: s.log,
+		Sources: sources, Renewals: renewals, ScrapeName: s.refusedName, Strangers: book.Strangers, Version: release.Version(), Log: s.log,
 	})
 }
 

@@ -84,8 +84,8 @@ func TestOwnCertificateEnds(t *testing.T) {
 		t.Fatalf("at first: %d %s", status, body)
 	}
 	before, after := "<strong>The certificate of the tunnel side", "renew the files of SALLYPORT_TLS_CERT_FILE"
-	if _, page := p.get("http://" + p.admin + "/"); strings.Contains(page, before) {
-		t.Errorf("it has not ended, and the page says so: %s", page)
+	if _, page := p.get("http://" + p.admin + "/"); !strings.Contains(page, before+" is not renewed yet.") || !strings.Contains(page, after) {
+		t.Errorf("it ends soon, and the page does not say so: %s", page)
 	}
 	until(t, "the certificate's end", func() bool { return time.Since(issued) > lifetime+time.Second })
 	until(t, "the agent to leave", func() bool {

@@ -39,7 +39,7 @@ func (n scrapeName) describe(w io.Writer) {
 	case n.names == "":
 		fmt.Fprintln(w, "warning       the scrape side's certificate has no DNS name and no IP address: Prometheus will refuse it under whatever name")
 	case !n.fits():
-		fmt.Fprintf(w, "warning       the scrape side's certificate is for %s, not for the host of the scrape URL, under which discovery lists every route: Prometheus will refuse it. Set SALLYPORT_SCRAPE_URL\n", n.names)
+		fmt.Fprintf(w, "warning       the scrape side's certificate is for %s, not for the host of the scrape URL, under which discovery lists every route: Prometheus will refuse it. Set SALLYPORT_SCRAPE_URL to a name that the certificate has, or issue one with that name\n", n.names)
 	}
 }
 
@@ -63,4 +63,16 @@ func (s *service) watchScrapeName(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// refusedName is why Prometheus will refuse the certificate that the scrape side has now.
+func (s *service) refusedName() string {
+	material, err := s.scrapeSource().Material()
+	if err != nil {
+		return ""
+	}
+	if name := newScrapeName(s.settings.Proxy.URL(), material.Certificate.Leaf); !name.fits() {
+		return "Discovery sends it to " + name.url + ", and the certificate is not for that host. Set SALLYPORT_SCRAPE_URL to a name that the certificate has, or issue one with that name."
+	}
+	return ""
 }

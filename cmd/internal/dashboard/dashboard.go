@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +54,9 @@ type Parts struct {
 	Sources map[string]func() authn.Health
 	// Renewals say what to do about such a certificate that ends and has no successor.
 	Renewals map[string]string
+	// ScrapeName is why Prometheus will refuse the certificate under the name to which
+	// discovery sends it, "" where it will not; nil: nobody looks.
+	ScrapeName func() string
 	// Strangers are handshakes that failed lately, the latest first.
 	Strangers func() []Stranger
 	Version   string
@@ -159,8 +163,11 @@ func (d *Dashboard) alerts() []alert {
 	}
 	now := time.Now()
 	for _, of := range d.sources() {
+		if left := of.NotAfter.Sub(now); of.Material == nil && !of.NotBefore.IsZero() && 3*left < of.NotAfter.Sub(of.NotBefore) {
+			alerts = append(alerts, alert{Title: "The certificate of the " + of.Side + " side is not renewed yet.", Text: "It ends at " + moment(of.NotAfter) + "." + mending(d.Renewals[of.Side]), Href: "/policy"})
+		}
 		if of.Material != nil && !of.NotAfter.IsZero() && now.After(of.NotAfter) {
-			alerts = append(alerts, alert{Title: "The certificate of the " + of.Side + " side has ended.", Text: ended(of.NotAfter, d.Renewals[of.Side]), Href: "/policy"})
+			alerts = append(alerts, alert{Title: "The certificate of the " + of.Side + " side has ended.", Text: "That was at " + moment(of.NotAfter) + ": nobody new can connect." + mending(d.Renewals[of.Side]), Href: "/policy"})
 		}
 		if of.Cause != "" {
 			alerts = append(alerts, alert{Title: "The source of certificates of the " + of.Side + " side is not well.", Text: of.Cause, Href: "/policy"})
@@ -169,16 +176,33 @@ func (d *Dashboard) alerts() []alert {
 			alerts = append(alerts, alert{Title: "A revocation list of the " + of.Side + " side lets nobody in.", Text: of.Revocation, Href: "/policy"})
 		}
 	}
+	if d.ScrapeName != nil {
+		if why := d.ScrapeName(); why != "" {
+			alerts = append(alerts, alert{Title: "Prometheus will refuse the proxy's certificate.", Text: why})
+		}
+	}
+	if shutOut(d.Strangers(), now) {
+		alerts = append(alerts, alert{Title: "Scrapers fail to connect.", Text: "No scrape of theirs gets as far as the routes. Who, and why, is with the handshakes that failed.", Href: "/refusals"})
+	}
 	return alerts
 }
 
-// ended says what no longer goes without a certificate, and what renews it.
-func ended(at time.Time, renewal string) string {
-	text := "That was at " + at.UTC().Format("2 Jan 15:04:05 UTC") + ": nobody new can connect."
-	if renewal != "" {
-		text += " To mend it, " + renewal
+// shutOut tells whether somebody tries over and over to connect as a scraper.
+func shutOut(strangers []Stranger, now time.Time) bool {
+	const times, lately = 3, 2 * time.Minute
+	return slices.ContainsFunc(strangers, func(s Stranger) bool {
+		return s.Listener == "scrape" && s.Count >= times && now.Sub(s.Last) < lately
+	})
+}
+
+func moment(at time.Time) string { return at.UTC().Format("2 Jan 15:04:05 UTC") }
+
+// mending says what renews a certificate.
+func mending(renewal string) string {
+	if renewal == "" {
+		return ""
 	}
-	return text
+	return " To mend it, " + renewal
 }
 
 // counts are the numbers of all routes, made at most once in an interval for however

@@ -207,6 +207,41 @@ func TestAlertsKeepTheirPlaces(t *testing.T) {
 	}
 }
 
+// Each page says while it can be mended that the proxy's certificate is not renewed, and
+// that Prometheus does not get as far as the routes, which look well then.
+func TestAlertsComeInTime(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	half := authn.Health{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
+	late := authn.Health{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Minute)}
+	often := dashboard.Stranger{Listener: "scrape", Count: 3, Last: now}
+	once, long, elsewhere := often, often, often
+	once.Count, long.Last, elsewhere.Listener = 1, now.Add(-time.Hour), "tunnel"
+	for _, tt := range []struct {
+		health   authn.Health
+		stranger dashboard.Stranger
+		name     string
+		want     string
+	}{
+		{half, once, "", ""}, {half, long, "", ""}, {half, elsewhere, "", ""},
+		{late, once, "", "is not renewed yet.</strong> It ends at "},
+		{half, often, "", "Scrapers fail to connect."},
+		{half, once, "not for that host", "not for that host"},
+	} {
+		server := newServerOf(t, dashboard.Parts{
+			Proxy: &fake{}, Policy: func() authz.Status { return authz.Status{} }, Ready: func() error { return nil },
+			Sources:    map[string]func() authn.Health{"tunnel": func() authn.Health { return tt.health }},
+			Renewals:   map[string]string{"tunnel": "renew the files"},
+			ScrapeName: func() string { return tt.name },
+			Strangers:  func() []dashboard.Stranger { return []dashboard.Stranger{tt.stranger} },
+		})
+		_, body, _ := get(t, server, "/")
+		if alerts := strings.Count(body, `role="alert"`); !strings.Contains(body, tt.want) || (alerts == 1) != (tt.want != "") {
+			t.Errorf("want %q, there are %d alerts", tt.want, alerts)
+		}
+	}
+}
+
 func TestCancelledScrapesAreNotGood(t *testing.T) {
 	t.Parallel()
 	for label, outcomes := range map[string][]proxy.Outcome{

@@ -39,10 +39,20 @@ var hints = map[authn.Reason]string{
 	authn.Revoked:           "a CRL lists the peer's certificate: issue another, with a new key",
 	authn.RevocationUnknown: "put a current CRL into SALLYPORT_TLS_CRL_FILES",
 	authn.ClassicalGroup:    "SALLYPORT_TLS_REQUIRE_PQ is set, and the peer offers no post-quantum key exchange",
-	authn.Rejected:          "the peer refuses the proxy's certificate: compare its CA, and the name or ID that it expects (an agent's SALLYPORT_PROXY_ID), with the proxy's; its own log says which",
 	authn.NoMaterial:        "the proxy has no valid certificate: renew SALLYPORT_TLS_CERT_FILE, or see that the Workload API gives one",
 	authn.PlainHTTP:         "it speaks HTTP without TLS: a scrape job needs scheme: https",
 	authn.DemoAuthority:     "the demo's CA is for the demo only",
+}
+
+// hint tells what to do about a failure on a listener.
+func hint(listener string, reason authn.Reason) string {
+	switch {
+	case reason == authn.Rejected && listener == "tunnel":
+		return "the agent refuses the proxy's certificate: compare its SALLYPORT_PROXY_ID, or the name that it dials, and its SALLYPORT_TLS_CA_FILE with the certificate; its own log says which"
+	case reason == authn.Rejected:
+		return "the client refuses the proxy's certificate: compare its ca_file, and the host that it asks (see SALLYPORT_SCRAPE_URL), with the certificate's authority and names"
+	}
+	return hints[reason]
 }
 
 // New makes a book whose metrics are in the registry.
@@ -123,8 +133,8 @@ func (h *Book) failed(listener string) func(net.Addr, error) {
 				attrs = append(attrs, "times_since_last_said", untold)
 			}
 		}
-		if hint := hints[reason]; hint != "" {
-			attrs = append(attrs, "hint", hint)
+		if text := hint(listener, reason); text != "" {
+			attrs = append(attrs, "hint", text)
 		}
 		if missed > 0 {
 			attrs = append(attrs, "not_logged_before", missed)

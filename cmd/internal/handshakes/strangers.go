@@ -56,7 +56,7 @@ func (s *strangers) note(listener string, remote net.Addr, reason authn.Reason, 
 		host = remote.String()
 	}
 	now := time.Now().UTC()
-	fresh := &stranger{Stranger: dashboard.Stranger{Listener: listener, RemoteIP: host, Reason: string(reason), Hint: hints[reason], First: now}}
+	fresh := &stranger{Stranger: dashboard.Stranger{Listener: listener, RemoteIP: host, Reason: string(reason), Hint: hint(listener, reason), First: now}}
 	var failed *authn.Error
 	if errors.As(err, &failed) && failed.Claim != "" {
 		fresh.Claims, fresh.ClaimEnds = failed.Claim, &failed.ClaimEnds
