@@ -143,7 +143,8 @@ func (r *reload) look(set fileSet, use func(fileSet) error) {
 		r.bad, r.fault = set.sum, nil
 	case r.fault == nil:
 		r.fault = fmt.Errorf("files cannot be used: %w", err)
-		r.log.Warn("certificate files cannot be used, the last good ones stay in force", "cause", err.Error())
+		r.log.Warn("certificate files cannot be used, the last good ones stay in force", "cert_file", set.paths.chain.path, "cause", err.Error(),
+			"hint", "put a certificate and its key that belong together into place, whole: they are read again when they change")
 	}
 }
 

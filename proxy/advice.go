@@ -66,7 +66,7 @@ func Advices() []Advice {
 			"Name the parameter under params of the target's entry in the targets file, or take it out of the job's params in Prometheus.",
 		}},
 		{AgentGone, "agent", "The route's agent is not connected, or no longer has the route.", []string{
-			"On the agent's machine: is sallyport-agent running? Its status page at http://127.0.0.1:8093/ says of each proxy why it is not connected; so does curl http://127.0.0.1:8093/-/ready",
+			"On the agent's machine: is sallyport-agent running? Its status page at http://127.0.0.1:8093/ says of each proxy why it is not connected; so does curl http://127.0.0.1:8093/-/ready. If its certificate has ended, it is to be renewed there.",
 			"An agent that is there and cannot connect logs why, with a hint: its certificate has expired, the proxy's ID is not the one that it expects, the port is wrong.",
 			"If the target was taken out of the agent's list for good, the route goes by itself after SALLYPORT_DISCOVERY_RETENTION.",
 		}},
@@ -93,7 +93,7 @@ func Advices() []Advice {
 		{Cancelled, "scraper", "The scraper hung up before the answer was whole, or its certificate ended.", []string{
 			"Prometheus hangs up when its own scrape_timeout is over: is the route slower than that?",
 		}},
-		{AdviceDenied, "policy", "The policy does not let this agent register this route. The agent offers it again every few minutes, and at once when the policy changes.", []string{
+		{AdviceDenied, "policy", "The policy does not let this agent register this route. The agent offers it again within minutes, and at once when the policy changes.", []string{
 			"The reasons below are the policy's own. Make the decision again on a copy of the policy, with --explain, and change it until it is right.",
 			"If the agent should never have offered it, take it out of its targets.",
 		}},
