@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ func BenchmarkRegister(b *testing.B) {
 	for _, others := range []int{10, 1_000, 200_000} {
 		b.Run(fmt.Sprintf("others=%d", others), func(b *testing.B) {
 			p, _, s := newStaged(b)
-			p.routes.perSession, p.paces.offers = others+routes, maxOffers
+			p.routes.perSession, p.routes.claims, p.paces.offers = others+routes, math.MaxInt32, maxOffers
 			other := &session{id: "o", routes: make(map[string]*grant), outbox: s.outbox, lanes: s.lanes}
 			for i := range others {
 				g := newGrant(other, claimOf(fmt.Sprintf("/other/%d", i)), authz.Decision{})
@@ -50,7 +51,7 @@ func BenchmarkSweep(b *testing.B) {
 	for _, routes := range []int{10, 200_000} {
 		b.Run(fmt.Sprint("routes=", routes), func(b *testing.B) {
 			p, _, s := newStaged(b)
-			p.routes.perSession = routes
+			p.routes.perSession, p.routes.claims = routes, math.MaxInt32
 			for i := range routes {
 				g := newGrant(s, claimOf(fmt.Sprintf("/team/%d", i)), authz.Decision{})
 				if err := p.routes.register(g, func() bool { return true }); err != nil {

@@ -1,7 +1,6 @@
 package handshakes_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -35,7 +34,7 @@ func TestFailuresAreTold(t *testing.T) {
 	if _, err := pki.Issue(dir, pki.IssueOptions{Request: pki.Request{Role: pki.Proxy, SPIFFEID: "spiffe://example.org/proxy"}, Name: "proxy"}); err != nil {
 		t.Fatal(err)
 	}
-	var log lockedBuffer
+	var log testenv.Logs
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	source, err := authn.NewSource(authn.Config{
 		CertFile: filepath.Join(dir, "proxy.pem"), KeyFile: filepath.Join(dir, "proxy-key.pem"), CAFile: filepath.Join(dir, "ca.pem"),
@@ -108,21 +107,4 @@ func request(t *testing.T, addr net.Addr) {
 	defer conn.Close()
 	fmt.Fprintf(conn, "GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n")
 	_, _ = io.ReadAll(conn)
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
