@@ -2,13 +2,13 @@ package agent_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-951114d4/sallyport/agent"
 	"github.com/seed-951114d4/sallyport/authn"
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 // startAgainst runs an agent against a listener that is no fake proxy and waits
@@ -25,22 +26,20 @@ func startAgainst(t *testing.T, addr string, realm *realm, proxy spiffeid.ID, re
 	r := startRig(t, rigOptions{targets: agent.Targets{someTarget}, realm: realm, proxyID: &proxy, configure: func(c *agent.Config) {
 		c.ProxyAddrs = []string{addr}
 	}})
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		log, told := r.log.String(), true
+	testenv.Eventually(t, func() error {
+		log := r.log.String()
 		for _, w := range want {
-			told = told && strings.Contains(log, w)
-		}
-		if told && r.metric(t, "sallyport_agent_connects_total", result) > 2 {
-			if n := strings.Count(log, "level=WARN"); n != 1 {
-				t.Errorf("told %d times: %s", n, log)
+			if !strings.Contains(log, w) {
+				return fmt.Errorf("the log does not tell %q: %s", w, log)
 			}
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the log does not tell %q: %s", want, log)
+		if n := r.metric(t, "sallyport_agent_connects_total", result); n <= 2 {
+			return fmt.Errorf("%v attempts with the result %s", n, result)
 		}
-		time.Sleep(10 * time.Millisecond) // nothing signals a log line
+		return nil
+	})
+	if n := strings.Count(r.log.String(), "level=WARN"); n != 1 {
+		t.Errorf("told %d times: %s", n, r.log.String())
 	}
 }
 

@@ -22,6 +22,10 @@ type ration struct {
 
 // tell logs a line at a time, or counts it.
 func (r *ration) tell(now time.Time, level slog.Level, message string, facts ...any) {
+	ctx := context.Background()
+	if !r.log.Enabled(ctx, level) {
+		return // and takes no place of one that is logged
+	}
 	if now.Sub(r.since) >= rationPeriod {
 		r.close()
 		r.since, r.said = now, 0
@@ -30,7 +34,7 @@ func (r *ration) tell(now time.Time, level slog.Level, message string, facts ...
 		r.unsaid++
 		return
 	}
-	r.log.Log(context.Background(), level, message, facts...)
+	r.log.Log(ctx, level, message, facts...)
 }
 
 // close tells how many lines were left out.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/seed-951114d4/sallyport/pki"
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 // liveProxy is the whole daemon in this process.
@@ -25,24 +24,6 @@ type liveProxy struct {
 	dir                   string
 	admin, scrape, tunnel string
 	client                *http.Client
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // startLive runs a proxy with the policy in the folder policy, and stops it, which
@@ -84,7 +65,7 @@ func (p *liveProxy) start(more ...string) (stop func()) {
 		"SALLYPORT_TLS_CA_FILE=" + p.file("certs/ca.pem"),
 		"SALLYPORT_AUDIT_LOG=" + p.file("audit.log"), "SALLYPORT_LOG_FORMAT=json",
 	}, more...)
-	var log lockedBuffer
+	var log testenv.Logs
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	go func() { done <- run(ctx, nil, environ, io.Discard, &log) }()
@@ -169,13 +150,12 @@ func (p *liveProxy) policy() policyStatus {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited for %s in vain", what)
+	testenv.Eventually(t, func() error {
+		if !ok() {
+			return fmt.Errorf("waiting for %s", what)
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // TestPolicyAndAuditOfADaemon: a proxy takes up a changed policy and keeps it when

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-951114d4/sallyport/authn"
 	"github.com/seed-951114d4/sallyport/pki"
 	"github.com/seed-951114d4/sallyport/proxy"
+	"github.com/seed-951114d4/sallyport/testenv"
 )
 
 // A certificate that Prometheus would refuse under the URL that discovery tells it is
@@ -34,7 +35,7 @@ func TestScrapeNameIsWatched(t *testing.T) {
 		}
 	}
 	issue("old.example.org")
-	var log lockedBuffer
+	var log testenv.Logs
 	logger := slog.New(slog.NewJSONHandler(&log, nil))
 	own, err := authn.NewSource(authn.Config{
 		CertFile: filepath.Join(dir, "current.pem"), KeyFile: filepath.Join(dir, "current-key.pem"), CAFile: filepath.Join(dir, "ca.pem"),
