@@ -63,6 +63,24 @@ func TestRefusedRouteIsWithdrawn(t *testing.T) {
 	}
 }
 
+// What no proxy has heard of is not withdrawn.
+func TestUnheardRouteIsNotWithdrawn(t *testing.T) {
+	m, err := newMetrics(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEndpoint(Target{Path: "/a", URL: "http://h/"}, ways{shared: newTransport(1), idleConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newRouteBook(slog.New(slog.DiscardHandler), m)
+	b.want(map[string]*endpoint{"/a": e})
+	b.want(nil)
+	if message := b.next(time.Now()); message != nil {
+		t.Errorf("told: %v", message)
+	}
+}
+
 // A route that is taken away after it was accepted, but before the agent has heard
 // of that, is offered again: the acceptance that comes then is older.
 func TestRevokedBeforeAccepted(t *testing.T) {
